@@ -1,0 +1,20 @@
+//! The actors, in the order in which data flows.
+//!
+//!   edge:   camera ──frame──▶ motion ──asks──▶ inference/asker ══QUIC══▶ gpu
+//!                                                    │ verdict
+//!           relay ◀══QUIC══ forwarder ◀── outbox ◀── tracking
+//!   gpu:    fabric/gateway ──▶ inference/pool (batcher ▸ worker ▸ model port)
+//!   relay:  fabric/gateway ──▶ events/receiver ──▶ events/store ──▶ api
+//!
+//! One actor, one file. Pure cores (motion, tracker, batcher) know neither I/O nor clocks.
+
+pub mod camera;
+pub mod inference;
+pub mod tracking;
+
+pub mod events;
+
+pub mod fabric;
+
+pub mod api;
+pub mod telemetry;

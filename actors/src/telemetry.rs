@@ -1,0 +1,1 @@
+//! Metrics: names, meanings, the recorder.

@@ -1,0 +1,2 @@
+//! Detections to tracks, tracks to events.
+pub mod tracker;

@@ -1,0 +1,118 @@
+//! Bytes from messages and back: one version byte, then bincode.
+//!
+//! The only module that names bincode, which nobody maintains any more: one file to swap.
+//! Decoding never allocates more than its limit and never leaves bytes over.
+
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Raised when any message or stored record changes shape: bincode cannot add fields.
+pub const VERSION: u8 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    #[error("message is {bytes} B, the limit here is {limit} B")]
+    TooLarge { bytes: usize, limit: usize },
+    #[error("message has version {0}, this program speaks {VERSION}: upgrade the older side")]
+    Version(u8),
+    #[error("message is garbled: {0}")]
+    Garbled(String),
+}
+
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    bincode::serde::encode_into_std_write(message, &mut bytes, bincode::config::standard())
+        .expect("our messages have no map without a length and a Vec takes every write");
+    bytes
+}
+
+/// `LIMIT` bounds the input and every allocation made on its behalf.
+pub fn decode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, CodecError> {
+    if bytes.len() > LIMIT {
+        return Err(CodecError::TooLarge { bytes: bytes.len(), limit: LIMIT });
+    }
+    let (&version, body) = bytes.split_first().ok_or_else(|| CodecError::Garbled("empty".to_owned()))?;
+    if version != VERSION {
+        return Err(CodecError::Version(version));
+    }
+    let config = bincode::config::standard().with_limit::<LIMIT>();
+    let (message, used) = bincode::serde::decode_from_slice(body, config).map_err(|e| CodecError::Garbled(e.to_string()))?;
+    if used != body.len() {
+        return Err(CodecError::Garbled(format!("{} B left over", body.len() - used)));
+    }
+    Ok(message)
+}
+
+/// Bytes that are copied whole: serde would visit a `Vec<u8>` one element at a time.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Blob(pub Vec<u8>);
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blob({} B)", self.0.len())
+    }
+}
+
+impl Serialize for Blob {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Blob;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Blob, E> {
+                Ok(Blob(bytes.to_vec()))
+            }
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Blob, E> {
+                Ok(Blob(bytes))
+            }
+        }
+        d.deserialize_byte_buf(Bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_forged_length_is_refused_before_it_is_allocated() {
+        let mut bytes = vec![VERSION, 253];
+        bytes.extend(u64::MAX.to_le_bytes());
+        assert!(matches!(decode::<Blob, 1024>(&bytes), Err(CodecError::Garbled(_))));
+    }
+
+    #[test]
+    fn left_over_bytes_are_refused() {
+        let mut bytes = encode(&7u32);
+        bytes.push(0);
+        assert!(matches!(decode::<u32, 64>(&bytes), Err(CodecError::Garbled(_))));
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let mut bytes = encode(&7u32);
+        bytes[0] = 9;
+        assert_eq!(decode::<u32, 64>(&bytes), Err(CodecError::Version(9)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics_the_decoder(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = decode::<crate::link::Up, 512>(&bytes);
+            let _ = decode::<crate::Entry, 512>(&bytes);
+            let _ = decode::<crate::FrameHeader, 512>(&bytes);
+            let _ = decode::<crate::camera::Report, 512>(&bytes);
+            let _ = decode::<crate::admin::Request, 512>(&bytes);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The streams of one QUIC connection, and what is said on each.
+//!
+//! Every stream opens with one [`Open`] message that says what it is; the accepting side checks
+//! the peer's role against [`may_open`] before it reads further.
+
+use crate::admin::NodeSnapshot;
+use crate::{Entry, Epoch, Role, Verdict};
+use serde::{Deserialize, Serialize};
+
+/// The first message on every stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Open {
+    /// Bidirectional, one per connection: [`Up`] one way, [`Down`] the other.
+    Control,
+    /// Bidirectional, one per edge: [`EventsUp`] and [`EventsDown`].
+    Events,
+    /// Bidirectional, one per asker: [`AskerUp`] and [`Verdict`]s.
+    Verdicts { asker: Epoch },
+    /// Unidirectional, one a frame: a [`crate::FrameHeader`], then the pixels.
+    Frame,
+    /// Bidirectional, one per call: [`crate::admin::Request`], then replies.
+    Admin,
+}
+
+impl Open {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Events => "events",
+            Self::Verdicts { .. } => "verdicts",
+            Self::Frame => "frame",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// The role table: what `peer` may open on a node of role `here`. What is not listed is denied.
+pub fn may_open(here: Role, peer: Role, stream: &Open) -> bool {
+    match (here, peer, stream) {
+        (Role::Relay, Role::Edge, Open::Control | Open::Events) => true,
+        (Role::Relay, Role::Gpu, Open::Control) => true,
+        (Role::Gpu, Role::Edge, Open::Control | Open::Verdicts { .. } | Open::Frame) => true,
+        (Role::Relay | Role::Gpu, Role::Operator, Open::Admin) => true,
+        _ => false,
+    }
+}
+
+/// What a dialling node says on its control stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Up {
+    /// First. `boot` is drawn at process start.
+    Hello { boot: Epoch, software: String },
+    /// Answers `Down::Snapshot`.
+    Snapshot { call: u64, snapshot: Box<NodeSnapshot> },
+    /// Leaving in good order.
+    Bye,
+}
+
+/// What the accepting node says on the control stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Down {
+    /// The link is up.
+    Welcome { node: String, software: String },
+    /// Send your tree and health.
+    Snapshot { call: u64 },
+}
+
+/// Edge to relay on the events stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum EventsUp {
+    /// First: which outbox this is. Answered by `Resume`.
+    Outbox { epoch: Epoch },
+    /// Consecutive entries of that epoch.
+    Entries(Vec<Entry>),
+}
+
+/// Relay to edge on the events stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum EventsDown {
+    /// Everything through `seq` is on the record; send what follows.
+    Resume { through: u64 },
+    /// Everything through `seq` is on the record.
+    Ack { through: u64 },
+}
+
+/// Edge to gpu on the verdicts stream; verdicts come back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum AskerUp {
+    /// The asker ends in good order: no frame follows and every one has its outcome.
+    Bye,
+}
+
+/// Gpu to edge on the verdicts stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum AskerDown {
+    Verdict(Verdict),
+}

@@ -1,0 +1,182 @@
+//! Mailboxes: a bounded queue in front of an actor that stays when the actor is restarted.
+//!
+//!   caller ──tell, send, ask──▶ [queue] ──a poke──▶ ractor's mailbox ──▶ actor takes all that waits
+//!
+//! ractor's own mailbox has no bound, so it carries only pokes: one at a time, whatever waits here.
+//! Messages that wait while the actor is restarted are delivered to the new one. Those it had taken
+//! when it died are dropped, which tells everyone who asked at once.
+
+use crate::actor::Signal;
+use ractor::ActorRef;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+
+/// What happens when a mailbox is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// `send` and `ask` wait for space; `tell` is refused.
+    Wait,
+    /// The new message is refused.
+    Refuse,
+    /// The oldest waiting message makes room and is counted.
+    DropOldest,
+}
+
+/// The actor does not take messages: parked, stopped, or died with this one in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is gone")]
+pub struct Gone(pub &'static str);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TellError {
+    /// Try later, or do without.
+    #[error("{0} is full")]
+    Full(&'static str),
+    #[error("{0} is gone")]
+    Gone(&'static str),
+}
+
+/// The sending side, held by handles. Cheap to clone; stays valid across restarts.
+pub struct Mailbox<M>(Arc<Shared<M>>);
+
+impl<M> Clone for Mailbox<M> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+struct Shared<M> {
+    class: &'static str,
+    limit: usize,
+    overflow: Overflow,
+    queue: Mutex<Queue<M>>,
+    space: Notify,
+}
+
+struct Queue<M> {
+    waiting: VecDeque<M>,
+    actor: Option<ActorRef<Signal>>,
+    /// A poke is on its way, so another is not needed.
+    poked: bool,
+    closed: bool,
+}
+
+impl<M: Send + 'static> Mailbox<M> {
+    /// `class` names the actor in errors and metrics; `limit` messages wait at most.
+    pub fn new(class: &'static str, limit: usize, overflow: Overflow) -> Self {
+        let queue = Queue { waiting: VecDeque::new(), actor: None, poked: false, closed: false };
+        Self(Arc::new(Shared { class, limit, overflow, queue: Mutex::new(queue), space: Notify::new() }))
+    }
+
+    /// Without waiting.
+    pub fn tell(&self, message: M) -> Result<(), TellError> {
+        self.push(message).map_err(|(_, error)| {
+            metrics::counter!("watchtree_mailbox_refused_total", "class" => self.0.class).increment(1);
+            error
+        })
+    }
+
+    /// Waits for space if that is the mailbox's policy.
+    pub async fn send(&self, mut message: M) -> Result<(), TellError> {
+        loop {
+            // Registered before the attempt, so that space made in between is not missed.
+            let space = self.0.space.notified();
+            match self.push(message) {
+                Err((back, TellError::Full(_))) if self.0.overflow == Overflow::Wait => message = back,
+                Err((_, error)) => return Err(error),
+                Ok(()) => return Ok(()),
+            }
+            space.await;
+        }
+    }
+
+    /// Sends what `make` builds around a reply port and waits for the reply.
+    pub async fn ask<R>(&self, make: impl FnOnce(oneshot::Sender<R>) -> M) -> Result<R, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.send(make(reply)).await.map_err(|_| Gone(self.0.class))?;
+        answer.await.map_err(|_| Gone(self.0.class))
+    }
+
+    /// As `ask`, and gives up after `within`.
+    pub async fn ask_within<R>(
+        &self,
+        within: Duration,
+        make: impl FnOnce(oneshot::Sender<R>) -> M,
+    ) -> Result<R, Gone> {
+        tokio::time::timeout(within, self.ask(make)).await.unwrap_or(Err(Gone(self.0.class)))
+    }
+
+    /// Messages waiting now.
+    pub fn depth(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    pub fn class(&self) -> &'static str {
+        self.0.class
+    }
+
+    fn push(&self, message: M) -> Result<(), (M, TellError)> {
+        let mut queue = self.lock();
+        if queue.closed {
+            return Err((message, TellError::Gone(self.0.class)));
+        }
+        if queue.waiting.len() >= self.0.limit {
+            if self.0.overflow != Overflow::DropOldest {
+                return Err((message, TellError::Full(self.0.class)));
+            }
+            queue.waiting.pop_front();
+            metrics::counter!("watchtree_mailbox_dropped_total", "class" => self.0.class).increment(1);
+        }
+        queue.waiting.push_back(message);
+        queue.poke();
+        Ok(())
+    }
+
+    /// A new incarnation takes over; what waited is its first work.
+    pub(crate) fn attach(&self, actor: ActorRef<Signal>) {
+        let mut queue = self.lock();
+        queue.actor = Some(actor);
+        queue.closed = false;
+        queue.poked = false;
+        if !queue.waiting.is_empty() {
+            queue.poke();
+        }
+    }
+
+    /// Nobody will answer for a long time: everyone who waits is told now.
+    pub(crate) fn close(&self) {
+        let mut queue = self.lock();
+        queue.closed = true;
+        queue.actor = None;
+        let dropped = std::mem::take(&mut queue.waiting);
+        drop(queue);
+        drop(dropped);
+        self.0.space.notify_waiters();
+    }
+
+    /// Everything that waits, oldest first.
+    pub(crate) fn take(&self) -> VecDeque<M> {
+        let mut queue = self.lock();
+        queue.poked = false;
+        let taken = std::mem::take(&mut queue.waiting);
+        drop(queue);
+        self.0.space.notify_waiters();
+        taken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<M>> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M> Queue<M> {
+    fn poke(&mut self) {
+        if self.poked {
+            return;
+        }
+        // An actor that has just died takes no poke; its successor finds the message when it attaches.
+        self.poked = self.actor.as_ref().is_some_and(|actor| actor.send_message(Signal::Work).is_ok());
+    }
+}
