@@ -1,0 +1,150 @@
+//! An edge's configuration: its links, its limits and its cameras.
+
+use crate::Kind;
+use crate::camera::{self, Camera};
+use crate::common::{self, HOST_PORT, HostPort, Node, Tls};
+use crate::env::Vars;
+use crate::fault::Faults;
+use crate::reader::{Reader, Section};
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edge {
+    pub node: Node,
+    pub tls: Tls,
+    pub link: EdgeLink,
+    pub outbox: Outbox,
+    pub detect: Detect,
+    pub motion: Motion,
+    pub track: Track,
+    /// Ids are unique. May be empty: an edge can be installed before its cameras.
+    pub cameras: Vec<Camera>,
+}
+
+/// `[link]`: whom the edge dials.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EdgeLink {
+    pub relay: HostPort,
+    /// `None`: nobody judges frames, so motion is all that is reported.
+    pub gpu: Option<HostPort>,
+}
+
+/// `[outbox]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outbox {
+    /// Entries that wait for the relay. When full, the oldest of the lowest severity is dropped and counted.
+    pub entries_max: NonZeroU64,
+}
+
+/// `[detect]`: what is asked of a gpu node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Detect {
+    /// Of each camera, unless the camera says otherwise.
+    pub frames_per_s: f32,
+    /// `None`: the gpu node's first.
+    pub model: Option<String>,
+    /// An answer later than this is of no use.
+    pub deadline: Duration,
+    /// Detections with a lower score are ignored.
+    pub score_min: f32,
+}
+
+/// `[motion]`: what counts as movement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Motion {
+    /// How much a cell's brightness has to change, of 255.
+    pub threshold: u8,
+    /// How many cells have to change.
+    pub cells_min: u32,
+}
+
+/// `[track]`: when an event ends, and how often it is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Track {
+    /// Looked for and not found for so long: it left.
+    pub lost_after: Duration,
+    /// Not even looked for, for so long: nobody knows.
+    pub blind_after: Duration,
+    /// While an event goes on, at most one update in this time.
+    pub update_every: Duration,
+}
+
+/// Frames a second that a camera may be looked at.
+pub(crate) const FRAMES_PER_S: RangeInclusive<f32> = 0.1..=30.0;
+
+/// Some 300 B an entry: a larger outbox than this outgrows the disk of any edge.
+const OUTBOX_ENTRIES_MAX: u64 = 1_000_000_000;
+
+const OUTBOX_ENTRIES_DEFAULT: NonZeroU64 = NonZeroU64::new(1_000_000).expect("it is not zero");
+
+/// As [`crate::edge`], from text: relative paths start at `dir`, variables come from `vars`.
+pub fn edge_from(text: &str, dir: &Path, vars: &Vars) -> Result<Edge, Faults> {
+    let reader = Reader::new(text, "", dir, Some(Kind::Edge), vars)?;
+    let edge = read(&reader);
+    reader.finish(edge)
+}
+
+pub(crate) fn read(reader: &Reader) -> Option<Edge> {
+    let mut root = reader.root();
+    let node = common::node(&mut root, Kind::Edge);
+    let tls = common::tls(&mut root);
+    let link = link(root.section("link"));
+    let entries_max = root.section("outbox").int("entries_max", 1..=OUTBOX_ENTRIES_MAX, "");
+    let outbox = Outbox { entries_max: entries_max.unwrap_or(OUTBOX_ENTRIES_DEFAULT) };
+    let detect = detect(root.section("detect"));
+    let motion = motion(root.section("motion"));
+    let track = track(root.section("track"));
+    let cameras = cameras(&mut root);
+    Some(Edge { node: node?, tls: tls?, link: link?, outbox, detect, motion, track, cameras })
+}
+
+fn link(mut s: Section) -> Option<EdgeLink> {
+    let relay = s.must("relay", HOST_PORT);
+    let gpu = s.opt("gpu", HOST_PORT);
+    Some(EdgeLink { relay: relay?, gpu })
+}
+
+fn detect(mut s: Section) -> Detect {
+    Detect {
+        frames_per_s: s.number("frames_per_s", FRAMES_PER_S).unwrap_or(5.0),
+        model: s.text("model", "name a model of the gpu node, or remove it for its first"),
+        deadline: s.millis("deadline_ms", 1000, 10..=60_000),
+        score_min: s.number("score_min", 0.0..=1.0).unwrap_or(0.5),
+    }
+}
+
+fn motion(mut s: Section) -> Motion {
+    Motion {
+        threshold: s.int("threshold", 1..=255, "").unwrap_or(18),
+        cells_min: s.int("cells_min", 1..=100_000, "").unwrap_or(3),
+    }
+}
+
+fn track(mut s: Section) -> Track {
+    Track {
+        lost_after: s.millis("lost_after_ms", 2000, 100..=600_000),
+        blind_after: s.millis("blind_after_ms", 10_000, 100..=3_600_000),
+        update_every: s.millis("update_every_ms", 1000, 100..=3_600_000),
+    }
+}
+
+fn cameras(root: &mut Section) -> Vec<Camera> {
+    let mut first_of = BTreeMap::new();
+    let mut cameras = Vec::new();
+    for (index, mut s) in root.sections("cameras").into_iter().enumerate() {
+        // A camera that is wrong has left its faults; the others are still looked at.
+        let Some(camera) = camera::read(&mut s) else { continue };
+        if let Some(first) = first_of.get(&camera.id) {
+            let way_out = format!("choose another: cameras.{first} has this id");
+            s.fault("id", &format!("\"{}\"", camera.id), &way_out);
+        } else {
+            first_of.insert(camera.id.clone(), index);
+        }
+        cameras.push(camera);
+    }
+    cameras
+}

@@ -1,0 +1,60 @@
+//! The samples are right, and what they call a default is one.
+
+use config::{Edge, Gpu, Kind, Relay, Vars, edge_from, gpu_from, relay_from};
+use std::path::{Path, PathBuf};
+
+fn sample(kind: Kind) -> (PathBuf, String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(kind.as_str()).with_extension("toml");
+    let text = std::fs::read_to_string(&path).expect("the sample is there");
+    (path, text)
+}
+
+/// The sample with every key that it shows as a default taken out of its comment.
+fn uncommented(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let is_key = |rest: &str| rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+        match line.strip_prefix("# ").filter(|rest| is_key(rest) && !is_example(&lines)) {
+            Some(key) => lines.push(key.to_owned()),
+            None => lines.push(line.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+/// Whether the comment above the last lines calls what follows an example.
+fn is_example(above: &[String]) -> bool {
+    let prose = above.iter().rev().find(|line| !line.starts_with("# ") || !line.contains(" = "));
+    prose.is_some_and(|line| line.contains("(example"))
+}
+
+#[test]
+fn the_samples_are_right_and_what_they_call_defaults_are() {
+    let none = Vars::new();
+    let dir = Path::new("/etc");
+    let texts = [Kind::Edge, Kind::Relay, Kind::Gpu].map(|kind| sample(kind).1);
+    let edge = |text: &str| edge_from(text, dir, &none).unwrap_or_else(|faults| panic!("{faults}"));
+    let relay = |text: &str| relay_from(text, dir, &none).unwrap_or_else(|faults| panic!("{faults}"));
+    let gpu = |text: &str| gpu_from(text, dir, &none).unwrap_or_else(|faults| panic!("{faults}"));
+    let (plain, full): (Edge, Edge) = (edge(&texts[0]), edge(&uncommented(&texts[0])));
+    assert_eq!(plain, full);
+    let (plain, full): (Relay, Relay) = (relay(&texts[1]), relay(&uncommented(&texts[1])));
+    assert_eq!(plain, full);
+    let (plain, full): (Gpu, Gpu) = (gpu(&texts[2]), gpu(&uncommented(&texts[2])));
+    assert_eq!(plain, full);
+    let shown = texts.iter().map(|text| uncommented(text).lines().zip(text.lines()).filter(|(a, b)| a != b).count());
+    assert_eq!(shown.collect::<Vec<_>>(), [16, 4, 11], "a default is no longer shown, or a new one is");
+}
+
+#[test]
+fn check_knows_which_node_a_file_is_for() {
+    assert_eq!(config::check(&sample(Kind::Edge).0), Ok(Kind::Edge));
+    assert_eq!(config::check(&sample(Kind::Relay).0), Ok(Kind::Relay));
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("x.toml");
+    std::fs::write(&path, "[node]\nrole = \"fridge\"").expect("written");
+    let found = config::check(&path).expect_err("there is no such node").to_string();
+    assert!(
+        found.ends_with("node.role is \"fridge\"; write role = \"edge\", \"relay\" or \"gpu\" in the section [node]")
+    );
+}

@@ -1,0 +1,98 @@
+//! What comes out of a configuration that is right.
+
+use super::{EDGE, read};
+use config::{HostPort, LogFormat, Vars, edge_from, gpu_from};
+use protocol::Priority;
+use protocol::model::EngineKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+#[test]
+fn a_short_file_is_enough_and_the_rest_has_defaults() {
+    let edge = read(EDGE, &[]).expect("it is right");
+    assert_eq!(edge.node.data_dir, PathBuf::from("/etc/watchtree/data"));
+    assert_eq!(edge.node.http.to_string(), "127.0.0.1:9601");
+    assert_eq!((edge.node.log, edge.node.log_level.as_str()), (LogFormat::Text, "info"));
+    assert_eq!(edge.tls.key, PathBuf::from("/etc/watchtree/edge.key"));
+    assert_eq!(edge.link.relay, HostPort { host: "10.0.0.2".to_owned(), port: 7443 });
+    assert_eq!((edge.outbox.entries_max.get(), edge.detect.frames_per_s), (1_000_000, 5.0));
+    assert_eq!((edge.detect.deadline, edge.detect.score_min), (Duration::from_secs(1), 0.5));
+    assert_eq!((edge.motion.threshold, edge.motion.cells_min), (18, 3));
+    let seconds = [edge.track.lost_after, edge.track.blind_after, edge.track.update_every].map(|span| span.as_secs());
+    assert_eq!(seconds, [2, 10, 1]);
+    let camera = &edge.cameras[0];
+    assert_eq!((camera.frame_width_px_max, camera.stall.as_millis(), camera.priority), (960, 1500, Priority::Normal));
+    assert!(camera.login.is_none() && camera.labels.is_empty() && camera.model.is_none());
+}
+
+#[test]
+fn an_edge_may_start_without_cameras() {
+    let text = &EDGE[..EDGE.find("[[cameras]]").expect("it has cameras")];
+    assert!(read(text, &[]).expect("it is right").cameras.is_empty());
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let edge = read(
+        EDGE,
+        &[
+            ("WATCHTREE_EDGE__LINK__RELAY", "hub:1"),
+            ("WATCHTREE_EDGE__MOTION__THRESHOLD", "20"),
+            ("WATCHTREE_EDGE__DETECT__FRAMES_PER_S", "2.5"),
+            ("WATCHTREE_EDGE__CAMERAS__0__URL", "rtsp://10.0.0.9/live"),
+            ("WATCHTREE_EDGE__CAMERAS__0__LABELS", "person, car"),
+            ("WATCHTREE_EDGE__CAMERAS__1__ID", "gate"),
+            ("WATCHTREE_EDGE__CAMERAS__1__URL", "file:///srv/gate.mp4"),
+            ("WATCHTREE_RELAY__LINK__RELAY", "not ours"),
+        ],
+    )
+    .expect("it is right");
+    assert_eq!((edge.link.relay.to_string().as_str(), edge.motion.threshold), ("hub:1", 20));
+    assert_eq!((edge.detect.frames_per_s, edge.cameras[0].labels.join("+").as_str()), (2.5, "person+car"));
+    assert_eq!(edge.cameras[0].source_url, "rtsp://10.0.0.9/live");
+    assert_eq!(edge.cameras[1].id.as_str(), "gate");
+}
+
+#[test]
+fn a_login_comes_from_the_url_from_keys_or_from_a_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("secret"), "hunter2\n").expect("written");
+    let with =
+        |from: &str, to: &str| edge_from(&EDGE.replace(from, to), dir.path(), &Vars::new()).map_err(|f| f.to_string());
+    for (from, to) in [
+        ("rtsp://", "rtsp://watch:hunter2@"),
+        ("id =", "user = \"watch\"\npassword = \"hunter2\"\nid ="),
+        ("id =", "user = \"watch\"\npassword_file = \"secret\"\nid ="),
+    ] {
+        let edge = with(from, to).expect(to);
+        let camera = &edge.cameras[0];
+        let login = camera.login.as_ref().expect("it has a login");
+        assert_eq!((login.user.as_str(), login.password.as_str()), ("watch", "hunter2"), "{to}");
+        assert_eq!(camera.source_url, "rtsp://10.0.0.5/live");
+        assert!(!format!("{edge:?}").contains("hunter2"), "the log shows it");
+    }
+    let found = with("id =", "user = \"watch\"\npassword_file = \"nowhere\"\nid =").expect_err("it is not there");
+    assert!(found.starts_with("cameras.0.password_file is \"nowhere\", unreadable (No such file"), "{found}");
+    let found = with("id =", "user = \"watch\"\nid =").expect_err("no password");
+    assert!(found.starts_with("cameras.0.password is missing; set password or password_file"), "{found}");
+    let found = with("id =", "password = \"hunter2\"\nid =").expect_err("no user");
+    assert!(found.starts_with("cameras.0.user is missing; set the user"), "{found}");
+}
+
+#[test]
+fn a_gpu_node_lists_models_and_engines() {
+    let text = EDGE[..EDGE.find("[[cameras]]").expect("it has cameras")].replace("\"edge\"", "\"gpu\"");
+    let text =
+        text + "[batcher]\nbatch_max = 2\n[[models]]\nspec = \"squares.toml\"\nengine = \"mock\"\nmock_item_ms = 3\n";
+    let gpu = gpu_from(&text, Path::new("/etc"), &Vars::new()).expect("it is right");
+    let entry = &gpu.models[0];
+    assert_eq!((entry.spec.as_path(), entry.engine), (Path::new("/etc/squares.toml"), EngineKind::Mock));
+    assert_eq!((entry.mock_item_ms, gpu.batcher.batch_max.get(), entry.instances.get()), (3.0, 2, 1));
+    let wrong = text.replace("batch_max = 2", "batch_max = 0").replace("\"mock\"", "\"cuda\"");
+    let found = gpu_from(&wrong, Path::new("/etc"), &Vars::new()).expect_err("it is wrong").to_string();
+    assert!(found.starts_with("models.0.engine is \"cuda\"; use one of `auto`, `rten`, `mock`"), "{found}");
+    assert!(
+        found.ends_with("batcher.batch_max is 0; use a whole number from 1 to 256; 1 turns batching off"),
+        "{found}"
+    );
+}
