@@ -112,8 +112,9 @@ fn parse_live(scheme: &str, rest: &str) -> Result<Source, String> {
         None => (None, authority),
     };
     if !is_address(address) {
+        let way_out = format!("after {scheme}:// use host/path or host:port/path");
         let hint = "write /, ? and # in a password as %2F, %3F and %23, or use user and password_file";
-        return Err(format!("after {scheme}:// use host or host:port; {hint}"));
+        return Err(if rest.contains('@') { format!("{way_out}; {hint}") } else { way_out });
     }
     let login = userinfo.map(parse_login).transpose()?;
     Ok(Source { url: format!("{scheme}://{address}{path}"), login })

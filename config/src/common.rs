@@ -111,7 +111,7 @@ fn check_role(s: &mut Section, kind: Kind) {
     if let Some(read) = read.filter(|read| *read != kind) {
         let other = read.as_str();
         let way_out = format!("start watchtree-{other} with this file, or write role = \"{kind_name}\"");
-        s.fault("role", &format!("\"{other}\""), &way_out);
+        s.fault_misplaced("role", &format!("\"{other}\""), &way_out);
     }
 }
 

@@ -84,11 +84,13 @@ fn without_login(text: &str) -> String {
     }
 }
 
-/// The candidate that `word` was probably meant to be: at most one slip for each three letters begun.
+/// The candidate that `word` was probably meant to be: its first part, or at most one slip for
+/// each three letters begun.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let slips_max = word.chars().count().div_ceil(3);
+    let is_first_part = |candidate: &str| candidate.strip_prefix(word).is_some_and(|rest| rest.starts_with('_'));
     candidates
-        .map(|candidate| (slips(word, candidate), candidate))
+        .map(|candidate| (if is_first_part(candidate) { 0 } else { slips(word, candidate) }, candidate))
         .filter(|(slips, _)| *slips <= slips_max)
         .min_by_key(|(slips, _)| *slips)
         .map(|(_, candidate)| candidate)
@@ -139,6 +141,7 @@ mod tests {
         assert_eq!(slips("realy", "relay"), 1);
         assert_eq!(slips("", "url"), 3);
         assert_eq!(nearest("realy", ["gpu", "relay"].into_iter()), Some("relay"));
+        assert_eq!(nearest("frames", ["frames_per_s", "fumes"].into_iter()), Some("frames_per_s"));
         assert_eq!(nearest("banana", ["gpu", "relay"].into_iter()), None);
     }
 

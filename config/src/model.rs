@@ -40,8 +40,7 @@ pub fn spec_from(text: &str, dir: &Path, models_dir: Option<&Path>) -> Result<Mo
 fn read(reader: &Reader, models_dir: Option<&Path>) -> Option<ModelSpec> {
     let mut root = reader.root();
     let name = name(&mut root);
-    let path =
-        root.must_text("path", "name the file with the weights").map(|path| weights(reader.dir(), models_dir, &path));
+    let path = path(&mut root, reader.dir(), models_dir);
     let sha256 = sha256(&mut root);
     let licence = root.must_text("licence", "name the weights' licence, such as \"Apache-2.0\"");
     let head = head(&mut root);
@@ -78,13 +77,18 @@ fn sha256(root: &mut Section) -> Option<String> {
     })
 }
 
+fn path(root: &mut Section, dir: &Path, models_dir: Option<&Path>) -> Option<String> {
+    let text = root.must_text("path", "name the file with the weights")?;
+    let found = weights(dir, models_dir, &text).into_os_string().into_string();
+    found.map_err(|_| root.fault("path", "in a directory whose name is not UTF-8", "move it to another one")).ok()
+}
+
 /// Beside the spec if they are there, else below `models_dir` if they are there, else beside the spec.
-fn weights(dir: &Path, models_dir: Option<&Path>, path: &str) -> String {
+fn weights(dir: &Path, models_dir: Option<&Path>, path: &str) -> PathBuf {
     let beside = dir.join(path);
     let below = models_dir.map(|models| models.join(path));
     let found = if beside.exists() { beside } else { below.filter(|below| below.exists()).unwrap_or(beside) };
-    // The protocol carries it as text; it came from text, and so did all that it was joined to in practice.
-    std::path::absolute(&found).unwrap_or(found).to_string_lossy().into_owned()
+    std::path::absolute(&found).unwrap_or(found)
 }
 
 fn input(mut s: Section, head: Option<&HeadSpec>) -> Option<InputSpec> {

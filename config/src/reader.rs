@@ -15,7 +15,7 @@ use crate::Kind;
 use crate::env::{self, Vars};
 use crate::fault::{Fault, Faults, nearest, shown};
 use protocol::limits::short_text;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,9 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// A secret's file; a larger one is refused: it must be something else.
 const SECRET_BYTES_MAX: u64 = 4096;
 
+/// Says which node a file is for.
+const ROLE_KEY: &str = "node.role";
+
 /// One configuration while it is read.
 pub(crate) struct Reader {
     file: String,
@@ -37,14 +40,16 @@ pub(crate) struct Reader {
     /// Every key that was asked for, as a full path: what a misspelt one is compared with.
     known: RefCell<BTreeSet<String>>,
     strays: RefCell<Vec<String>>,
+    /// The file is for another node: all else that is wrong with it follows from that.
+    misplaced: Cell<bool>,
 }
 
 impl Reader {
     /// Reads a file; relative paths in it start at its directory. Without a kind, no variables lie over it.
     pub(crate) fn open(path: &Path, kind: Option<Kind>) -> Result<Self, Faults> {
         let file = path.display().to_string();
-        let text =
-            read_text(path, FILE_BYTES_MAX).map_err(|why| one(&file, &file, &why, "name a file that can be read"))?;
+        let text = read_text(path, FILE_BYTES_MAX)
+            .map_err(|why| one(&file, &file, &why, "name a TOML file that this user may read"))?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let dir = absolute.parent().unwrap_or(Path::new("/"));
         let vars = kind.map(|kind| env::ours(kind.prefix())).unwrap_or_default();
@@ -62,6 +67,7 @@ impl Reader {
             faults: RefCell::new(overlay.faults),
             known: RefCell::default(),
             strays: RefCell::default(),
+            misplaced: Cell::new(false),
         })
     }
 
@@ -80,7 +86,10 @@ impl Reader {
             // Its value is not shown: `pasword` holds a password.
             self.fault(&stray, "not a key that is known here", &way_out);
         }
-        let faults = self.faults.into_inner();
+        let mut faults = self.faults.into_inner();
+        if self.misplaced.get() {
+            faults.retain(|fault| fault.key == ROLE_KEY);
+        }
         match value {
             Some(value) if faults.is_empty() => Ok(value),
             _ => {
@@ -107,7 +116,9 @@ impl Reader {
         let known = self.known.borrow();
         let (section, name) = stray.rsplit_once('.').unwrap_or(("", stray));
         let siblings = || known.iter().filter_map(|path| sibling(path, section));
-        let elsewhere = || known.iter().find(|path| path.rsplit('.').next() == Some(name));
+        // Not for an item of a list: what it lacks is its own, never another section's.
+        let is_item = section.contains('.');
+        let elsewhere = || known.iter().find(|path| !is_item && path.rsplit('.').next() == Some(name));
         if let Some(meant) = nearest(name, siblings()) {
             format!("did you mean `{meant}`?")
         } else if let Some(path) = elsewhere() {
@@ -132,7 +143,7 @@ pub(crate) fn role(path: &Path) -> Result<Kind, Faults> {
     let way_out = "write role = \"edge\", \"relay\" or \"gpu\" in the section [node]";
     let role = reader.table.get("node").and_then(|node| node.get("role"));
     let kind = role.and_then(|role| role.as_str()?.parse().ok());
-    kind.ok_or_else(|| one(&reader.file, "node.role", &role.map_or("missing".to_owned(), shown), way_out))
+    kind.ok_or_else(|| one(&reader.file, ROLE_KEY, &role.map_or("missing".to_owned(), shown), way_out))
 }
 
 fn one(file: &str, key: &str, value: &str, way_out: &str) -> Faults {

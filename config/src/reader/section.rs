@@ -254,6 +254,12 @@ impl<'r> Section<'r> {
         self.reader.fault(&self.at(key), value, way_out);
     }
 
+    /// As `fault`, when this section shows that the file is for another node: no other fault is told.
+    pub(crate) fn fault_misplaced(&self, key: &str, value: &str, way_out: &str) {
+        self.fault(key, value, way_out);
+        self.reader.misplaced.set(true);
+    }
+
     fn refuse(&self, key: &str, value: &Value, way_out: &str) {
         self.fault(key, &shown(value), way_out);
     }

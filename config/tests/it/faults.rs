@@ -39,6 +39,9 @@ fn a_misspelt_key_is_a_fault_that_suggests_the_right_one() {
 
 #[test]
 fn a_key_in_the_wrong_section_is_sent_to_its_own() {
+    let item = read(&EDGE.replace("id =", "name ="), &[]).expect_err("cameras have ids").to_string();
+    assert!(item.contains("cameras.0.name is not a key that is known here; remove it, or use one of"), "{item}");
+
     let lines = ["tls.data_dir is not a key that is known here; did you mean `node.data_dir`?"];
     check("ca = \"ca.pem\"", "ca = \"ca.pem\"\ndata_dir = \"x\"", &lines);
 }
@@ -69,7 +72,10 @@ fn a_value_of_the_wrong_kind_is_a_fault() {
 }
 
 #[test]
-fn a_file_for_another_node_is_refused() {
+fn a_file_for_another_node_is_refused_with_that_reason_alone() {
+    let text = EDGE.replace("\"edge\"", "\"gpu\"") + "[batcher]\nbatch_max = 2\n";
+    assert_eq!(read(&text, &[]).expect_err("it is a gpu node's").0.len(), 1);
+
     check(
         "\"edge\"",
         "\"gpu\"",

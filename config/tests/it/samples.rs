@@ -50,6 +50,7 @@ fn the_samples_are_right_and_what_they_call_defaults_are() {
 fn check_knows_which_node_a_file_is_for() {
     assert_eq!(config::check(&sample(Kind::Edge).0), Ok(Kind::Edge));
     assert_eq!(config::check(&sample(Kind::Relay).0), Ok(Kind::Relay));
+    assert_eq!(config::check(&sample(Kind::Gpu).0), Ok(Kind::Gpu));
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("x.toml");
     std::fs::write(&path, "[node]\nrole = \"fridge\"").expect("written");
@@ -57,4 +58,30 @@ fn check_knows_which_node_a_file_is_for() {
     assert!(
         found.ends_with("node.role is \"fridge\"; write role = \"edge\", \"relay\" or \"gpu\" in the section [node]")
     );
+}
+
+#[test]
+fn every_model_spec_in_the_repository_can_be_loaded() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let files = std::fs::read_dir(dir).expect("the directory is there").map(|file| file.expect("it is listed").path());
+    let specs: Vec<PathBuf> = files.filter(|file| file.extension().is_some_and(|end| end == "toml")).collect();
+    assert!(!specs.is_empty(), "no spec was found");
+    for path in specs {
+        let spec = config::model::load(&path).unwrap_or_else(|faults| panic!("{faults}"));
+        assert!(Path::new(&spec.path).is_absolute());
+    }
+}
+
+#[test]
+fn check_reads_the_specs_of_a_gpu_node() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, spec) = (dir.path().join("gpu.toml"), dir.path().join("m.toml"));
+    let text = sample(Kind::Gpu).1.replace("../models/yolox-nano.toml", "m.toml");
+    std::fs::write(&path, format!("{text}\n[[models]]\nspec = \"m.toml\"\n")).expect("written");
+    let found = config::check(&path).expect_err("there is no spec").to_string();
+    assert!(found.starts_with(&format!("{} is unreadable", spec.display())), "{found}");
+    let squares = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/squares.toml");
+    std::fs::copy(squares, &spec).expect("copied");
+    let found = config::check(&path).expect_err("it is there twice").to_string();
+    assert!(found.contains("models.1.spec is a second model named \"squares\"; remove it"), "{found}");
 }

@@ -75,6 +75,9 @@ fn a_login_comes_from_the_url_from_keys_or_from_a_file() {
     assert!(found.starts_with("cameras.0.password_file is \"nowhere\", unreadable (No such file"), "{found}");
     let found = with("id =", "user = \"watch\"\nid =").expect_err("no password");
     assert!(found.starts_with("cameras.0.password is missing; set password or password_file"), "{found}");
+    let twice = "user = \"watch\"\npassword = \"x\"\nurl = \"rtsp://watch:hunter2@";
+    let found = with("url = \"rtsp://", twice).expect_err("two logins");
+    assert!(found.starts_with("cameras.0.user is set as well as in url; keep one of the two"), "{found}");
     let found = with("id =", "password = \"hunter2\"\nid =").expect_err("no user");
     assert!(found.starts_with("cameras.0.user is missing; set the user"), "{found}");
 }
