@@ -1,1 +1,5 @@
-//! What people and programs ask a node.
+//! What people and programs ask a node: over HTTP on loopback, and over QUIC with an operator's certificate.
+
+pub mod admin;
+pub mod health;
+pub mod http;

@@ -1,5 +1,9 @@
-//! A camera on its edge: the session with its port, the newest frame, motion.
+//! A camera on its edge.
 //!
-//!   camera port ──▶ session ──▶ [slot: newest frame] ──▶ watch (motion, asking) ──▶ tracking
+//!   camera port ──▶ session ──▶ [slot: the newest frame] ──▶ watch (motion, asking) ──▶ tracking
 
+pub mod coverage;
 pub mod motion;
+pub mod session;
+pub mod slot;
+pub mod watch;

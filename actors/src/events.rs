@@ -1,5 +1,14 @@
 //! Events on their way to the record: outbox ▸ forwarder ══▶ receiver ▸ store.
+//!
+//!   edge:   tracking ──▶ outbox ──▶ forwarder ══QUIC══▶ receiver ──▶ store ──▶ api   :relay
+//!                           └──────◀── ack ──◀═══════════════◀────────┘
+//!
+//! At least once on the wire, exactly once on the record: (edge, outbox epoch, seq) against a mark.
+
+mod disk;
 pub mod forwarder;
 pub mod outbox;
 pub mod receiver;
 pub mod store;
+#[cfg(test)]
+mod testing;

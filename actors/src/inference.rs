@@ -1,2 +1,15 @@
-//! Frames to verdicts: the asker on the edge, the pool on the gpu node.
+//! Frames to verdicts.
+//!
+//!   edge:  watch ──judge──▶ asker ══frames══▶ gpu
+//!                                  ◀═verdicts═
+//!   gpu:   desk (one per asker) ──▶ pool: batcher ──▶ worker ──▶ model port
+//!
+//! Every frame submitted ends as exactly one of `ok | shed | expired | failed`, and both ends keep books.
+
+pub mod asker;
 pub mod batcher;
+pub mod books;
+pub mod desk;
+pub mod detect;
+pub mod pool;
+pub mod worker;

@@ -1,1 +1,7 @@
-//! stub
+//! Nodes: each a literal tree, and the little that starts it.
+//!
+//!   trees/{edge,relay,gpu}   who runs on a node, in which order
+//!   launch                   configuration, certificate, log, signals, exit code
+
+pub mod launch;
+pub mod trees;

@@ -1,1 +1,301 @@
-//! stub
+//! Outbox: events that the relay has not yet acknowledged, on disk.
+//!
+//!   tracking ──push──▶ [outbox] ──next──▶ forwarder ══▶ relay
+//!                          └───────── ack ◀──────┘
+//!
+//! Everyone who pushes at the same time shares one commit, and is answered after it. A crash repeats
+//! entries and never loses an accepted one: the relay knows the repeated by their numbers.
+//!
+//! Stops when: its file fails.  On restart: opens the file again and goes on where it ends.
+//! Disk full: pushes are refused, what was accepted stays and is still forwarded.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use crate::events::disk::FileError;
+use file::OutboxFile;
+use protocol::admin::OutboxStatus;
+use protocol::limits::{TEXT_CHARS_MAX, short_text};
+use protocol::{CameraId, Entry, Event, Evidence, Timestamp};
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use supervision::{Actor, Backoff, Context, Failure, Gone, Mailbox, Node, Overflow, child};
+use tokio::sync::{oneshot, watch};
+use tokio::task::block_in_place;
+use tracing::{debug, error, info, warn};
+
+/// Requests that wait while a commit is on its way. When full, the next one waits at its caller.
+const WAITING_MAX: usize = 1024;
+/// Events of one commit. When full it is committed, though more are coming.
+const BATCH_EVENTS_MAX: usize = 512;
+/// Without pushes, acknowledged entries leave the file this much later, many at once.
+const TRIM_AFTER: Duration = Duration::from_millis(500);
+/// On a full disk, pushes are refused for this long before the disk is tried again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// A disk that fails is not tried in a tight loop.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), max: Duration::from_secs(5) };
+
+/// Talks to the outbox. Cheap to clone; stays valid across restarts.
+#[derive(Clone)]
+pub struct Outbox {
+    mailbox: Mailbox<Msg>,
+    newest: watch::Sender<u64>,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Outbox {
+    pub fn new() -> Self {
+        Self { mailbox: Mailbox::new("outbox", WAITING_MAX, Overflow::Wait), newest: watch::Sender::new(0) }
+    }
+
+    /// The actor behind this handle. At most `entries_max` entries are kept: then the oldest are
+    /// dropped, counted and told, since what is new matters more than what is days old.
+    pub fn child(&self, path: PathBuf, entries_max: NonZeroU64) -> Node {
+        let newest = self.newest.clone();
+        let make = move || block_in_place(|| OutboxState::open(path.clone(), entries_max, newest.clone()));
+        child("outbox", &self.mailbox, make).backoff(BACKOFF)
+    }
+
+    /// Returns the event's sequence number once it is on disk. After `Gone` it may or may not be there:
+    /// push it again, the relay shows each revision once.
+    pub async fn push(&self, event: Event) -> Result<u64, Gone> {
+        self.mailbox.ask(|reply| Msg::Push { event, reply }).await
+    }
+
+    /// Entries after `after`, oldest first; as many as fit one message.
+    pub async fn next(&self, after: u64) -> Result<Vec<Entry>, Gone> {
+        self.mailbox.ask(|reply| Msg::Next { after, reply }).await
+    }
+
+    /// The relay has everything through `through`.
+    pub async fn ack(&self, through: u64) -> Result<(), Gone> {
+        self.mailbox.send(Msg::Ack { through }).await.map_err(|_| Gone(self.mailbox.class()))
+    }
+
+    /// What this camera started and did not end, of everything pushed before.
+    pub async fn open_events(&self, camera: CameraId) -> Result<Vec<Event>, Gone> {
+        self.mailbox.ask(|reply| Msg::OpenEvents { camera, reply }).await
+    }
+
+    pub async fn status(&self) -> Result<OutboxStatus, Gone> {
+        self.mailbox.ask(|reply| Msg::Status { reply }).await
+    }
+
+    /// The newest sequence number on disk, as it grows.
+    pub fn newest(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+}
+
+enum Msg {
+    Push { event: Event, reply: oneshot::Sender<u64> },
+    Next { after: u64, reply: oneshot::Sender<Vec<Entry>> },
+    Ack { through: u64 },
+    OpenEvents { camera: CameraId, reply: oneshot::Sender<Vec<Event>> },
+    Status { reply: oneshot::Sender<OutboxStatus> },
+    /// No push came for a while to take the acknowledged entries along.
+    Trim,
+}
+
+struct OutboxState {
+    path: PathBuf,
+    /// Away only inside `reopen`.
+    file: Option<OutboxFile>,
+    entries_max: NonZeroU64,
+    newest: watch::Sender<u64>,
+    /// Pushed and not yet committed; who pushed waits in `waiting`, in the same order.
+    batch: Vec<Event>,
+    waiting: Vec<oneshot::Sender<u64>>,
+    /// May be ahead of the file: an ack that a crash forgets is repeated by the relay.
+    acked: u64,
+    trim_planned: bool,
+    trim_due: bool,
+    full_until: Option<Instant>,
+}
+
+impl Actor for OutboxState {
+    type Msg = Msg;
+
+    async fn handle(&mut self, message: Msg, cx: &mut Context<Msg>) -> Result<(), Failure> {
+        match message {
+            // Answered when the batch is on disk.
+            Msg::Push { event, reply } => self.collect(event, reply),
+            Msg::Next { after, reply } => {
+                let _ = reply.send(self.read(|file| file.next(after))?);
+            }
+            Msg::Ack { through } => self.ack(through, cx),
+            Msg::OpenEvents { camera, reply } => {
+                // A tracker that died may have left a push here that its successor must see.
+                self.commit(cx)?;
+                let _ = reply.send(self.read(|file| file.open_events(&camera))?);
+            }
+            Msg::Status { reply } => {
+                let _ = reply.send(self.status());
+            }
+            Msg::Trim => {
+                self.trim_planned = false;
+                self.trim_due = true;
+            }
+        }
+        Ok(())
+    }
+
+    async fn settled(&mut self, cx: &mut Context<Msg>) -> Result<(), Failure> {
+        // Those just answered may have more: one commit for all of them instead of one each.
+        tokio::task::yield_now().await;
+        let more_comes = cx.me().depth() > 0;
+        if more_comes && self.batch.len() < BATCH_EVENTS_MAX { Ok(()) } else { self.commit(cx) }
+    }
+
+    async fn stopping(&mut self, cx: &mut Context<Msg>) {
+        if let Err(failure) = self.commit(cx) {
+            warn!(%failure, "the last events were not accepted");
+        }
+    }
+}
+
+impl OutboxState {
+    fn open(path: PathBuf, entries_max: NonZeroU64, newest: watch::Sender<u64>) -> Result<Self, Failure> {
+        let file = OutboxFile::open(&path)?;
+        let mark = file.mark();
+        info!(path = %path.display(), epoch = %mark.epoch, accepted = mark.accepted, acked = mark.acked, "outbox is open");
+        newest.send_replace(mark.accepted);
+        Ok(Self {
+            path,
+            file: Some(file),
+            entries_max,
+            newest,
+            batch: Vec::new(),
+            waiting: Vec::new(),
+            acked: mark.acked,
+            trim_planned: false,
+            trim_due: false,
+            full_until: None,
+        })
+    }
+
+    fn collect(&mut self, event: Event, reply: oneshot::Sender<u64>) {
+        match self.full_until {
+            // Dropping `reply` is the answer: not accepted.
+            Some(until) if Instant::now() < until => refused(1),
+            _ => {
+                self.batch.push(fitting(event));
+                self.waiting.push(reply);
+            }
+        }
+    }
+
+    fn ack(&mut self, through: u64, cx: &mut Context<Msg>) {
+        // A relay cannot have what was never accepted.
+        self.acked = self.acked.max(through.min(self.file().mark().accepted));
+        if self.acked > self.file().mark().acked && !self.trim_planned {
+            self.trim_planned = true;
+            let me = cx.me().clone();
+            cx.spawn(async move {
+                tokio::time::sleep(TRIM_AFTER).await;
+                // Full or gone: then the next push does it.
+                let _ = me.tell(Msg::Trim);
+                Ok(())
+            });
+        }
+    }
+
+    /// One transaction for all that waits; then everyone is answered.
+    fn commit(&mut self, cx: &mut Context<Msg>) -> Result<(), Failure> {
+        let trim = std::mem::take(&mut self.trim_due) && self.acked > self.file().mark().acked;
+        if self.batch.is_empty() && !trim {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let (batch, acked, entries_max) = (std::mem::take(&mut self.batch), self.acked, self.entries_max.get());
+        let file = self.file.as_mut().expect(FILE);
+        let first = file.mark().accepted + 1;
+        match block_in_place(|| file.append(&batch, acked, Timestamp::now(), entries_max)) {
+            Ok(dropped) => {
+                if self.full_until.take().is_some() {
+                    info!("the disk has space again, events are accepted");
+                    cx.note("");
+                }
+                self.accepted(first, &batch, dropped);
+                metrics::histogram!("watchtree_outbox_commit_seconds").record(began.elapsed().as_secs_f64());
+            }
+            Err(full) if full.is_full() => self.reopen(&full, cx)?,
+            Err(failed) => return Err(failed.failure(&self.path)),
+        }
+        Ok(())
+    }
+
+    fn accepted(&mut self, first: u64, batch: &[Event], dropped: u64) {
+        let mark = self.file().mark();
+        for ((seq, event), reply) in (first..).zip(batch).zip(self.waiting.drain(..)) {
+            // The witness of acceptance: written before anyone is told.
+            debug!(target: "watchtree::outbox", epoch = %mark.epoch, seq, event = %event.id, revision = event.revision, "accepted");
+            // Whoever gave up waiting has its event accepted all the same.
+            let _ = reply.send(seq);
+        }
+        if !batch.is_empty() {
+            self.newest.send_replace(mark.accepted);
+            metrics::counter!("watchtree_outbox_accepted_total").increment(batch.len() as u64);
+        }
+        if dropped > 0 {
+            warn!(dropped, kept = self.entries_max, through = mark.removed, "outbox is full, the oldest events were dropped");
+            metrics::counter!("watchtree_outbox_dropped_total").increment(dropped);
+        }
+        metrics::gauge!("watchtree_outbox_unacked_events").set((mark.accepted - self.acked) as f64);
+    }
+
+    /// The disk is full. redb does no more work until the file is opened again; nobody was told "accepted".
+    fn reopen(&mut self, cause: &FileError, cx: &mut Context<Msg>) -> Result<(), Failure> {
+        error!(path = %self.path.display(), %cause, waiting = self.waiting.len(), "disk is full, events are refused: free space");
+        cx.note("disk is full, events are refused: free space");
+        refused(self.waiting.len() as u64);
+        self.waiting.clear();
+        self.full_until = Some(Instant::now() + FULL_PAUSE);
+        self.file = None;
+        self.file = Some(block_in_place(|| OutboxFile::open(&self.path))?);
+        self.newest.send_replace(self.file().mark().accepted);
+        Ok(())
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&OutboxFile) -> Result<T, FileError>) -> Result<T, Failure> {
+        block_in_place(|| read(self.file())).map_err(|error| error.failure(&self.path))
+    }
+
+    fn status(&self) -> OutboxStatus {
+        let mark = self.file().mark();
+        OutboxStatus { epoch: mark.epoch, accepted: mark.accepted, acked: self.acked }
+    }
+
+    fn file(&self) -> &OutboxFile {
+        self.file.as_ref().expect(FILE)
+    }
+}
+
+const FILE: &str = "the file is away only inside `reopen`, which ends the actor if it does not come back";
+
+fn refused(events: u64) {
+    metrics::counter!("watchtree_outbox_refused_total").increment(events);
+}
+
+/// Texts cut to their limit: an entry that fits no message would hold up all behind it for ever.
+fn fitting(mut event: Event) -> Event {
+    cut(&mut event.label);
+    if let Evidence::Model { model, node } = &mut event.evidence {
+        cut(model);
+        cut(node);
+    }
+    event
+}
+
+fn cut(text: &mut String) {
+    if text.chars().count() > TEXT_CHARS_MAX {
+        *text = short_text(text);
+    }
+}

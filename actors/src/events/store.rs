@@ -1,1 +1,216 @@
-//! stub
+//! Store: what happened, at all edges, for good.
+//!
+//!   receiver (one an edge) ──append──▶ [store] ──▶ file ──▶ events, record ──▶ api
+//!                                         └──follow──▶ whoever watches live
+//!
+//! All edges share one commit, and each is answered after it. An entry that comes again is known by
+//! (edge, outbox epoch, seq) and skipped. Reading never waits for writing, nor writing for reading.
+//!
+//! Stops when: its file fails.  On restart: opens it again; edges send again what was not acknowledged.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use crate::events::disk::FileError;
+use file::{Append, StoreFile};
+use protocol::admin::{EventFilter, RecordedEvent};
+use protocol::{Entry, Epoch, EventId, Identity, NodeName, TenantId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use supervision::{Actor, Backoff, Context, Failure, Gone, Mailbox, Node, Overflow, child};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
+use tokio::task::{block_in_place, spawn_blocking};
+use tracing::info;
+
+pub use file::Page;
+
+/// Messages that wait, of up to one wire message each. When full, the receivers wait, and then their edges.
+const WAITING_MAX: usize = 64;
+/// Reads at once; each takes a thread for a bounded scan. When full, the next reader waits.
+const READS_MAX: usize = 8;
+/// News that a follower may lag behind. When full, it misses the oldest and is told how many.
+const FOLLOW_EVENTS_MAX: usize = 4096;
+/// A disk that fails is not tried in a tight loop.
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), max: Duration::from_secs(5) };
+
+/// One channel a tenant that somebody follows, or did.
+type News = Arc<Mutex<BTreeMap<TenantId, broadcast::Sender<RecordedEvent>>>>;
+
+/// Talks to the store. Cheap to clone; stays valid across restarts. Reads one tenant's events.
+#[derive(Clone)]
+pub struct EventStore {
+    mailbox: Mailbox<Msg>,
+    tenant: TenantId,
+    news: News,
+    reads: Arc<Semaphore>,
+}
+
+impl Default for EventStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EventStore {
+    /// A handle that reads the default tenant's events.
+    pub fn new() -> Self {
+        Self {
+            mailbox: Mailbox::new("store", WAITING_MAX, Overflow::Wait),
+            tenant: TenantId::default(),
+            news: News::default(),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
+        }
+    }
+
+    /// The same store, read for another tenant: that of the asker's certificate or session.
+    pub fn for_tenant(&self, tenant: TenantId) -> Self {
+        Self { tenant, ..self.clone() }
+    }
+
+    /// The actor behind this handle.
+    pub fn child(&self, path: PathBuf) -> Node {
+        let news = self.news.clone();
+        let make = move || block_in_place(|| StoreState::open(path.clone(), news.clone()));
+        child("store", &self.mailbox, make).backoff(BACKOFF)
+    }
+
+    /// Returns, once `entries` are on disk, how far their outbox is on the record.
+    pub async fn append(&self, edge: Identity, entries: Vec<Entry>) -> Result<u64, Gone> {
+        self.mailbox.ask(|reply| Msg::Append { append: Append { edge, entries }, reply }).await
+    }
+
+    /// How far this outbox is on the record; 0 if it was never heard of.
+    pub async fn resume(&self, edge: Identity, epoch: Epoch) -> Result<u64, Gone> {
+        self.read(move |file| file.through(&edge, epoch)).await
+    }
+
+    /// Events that `filter` matches, oldest first by begin; go on with the page's `next`.
+    pub async fn events(&self, filter: EventFilter, cursor: Option<EventId>) -> Result<Page, Gone> {
+        let tenant = self.tenant.clone();
+        self.read(move |file| file.events(&tenant, &filter, cursor)).await
+    }
+
+    /// The raw record of one edge, in order; without an epoch, of the outbox it uses now.
+    pub async fn record(
+        &self,
+        edge: NodeName,
+        epoch: Option<Epoch>,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, Gone> {
+        let tenant = self.tenant.clone();
+        self.read(move |file| file.record((&tenant, &edge), epoch, after, limit)).await
+    }
+
+    /// Every new revision from now on, after it is on disk.
+    pub fn follow(&self) -> broadcast::Receiver<RecordedEvent> {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let channel = news.entry(self.tenant.clone()).or_insert_with(|| broadcast::Sender::new(FOLLOW_EVENTS_MAX));
+        channel.subscribe()
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&StoreFile) -> Result<T, FileError> + Send + 'static,
+    ) -> Result<T, Gone> {
+        let gone = Gone(self.mailbox.class());
+        let permit = self.reads.clone().acquire_owned().await.map_err(|_| gone)?;
+        let (reply, answer) = oneshot::channel();
+        let work: Read = Box::new(move |file| {
+            let _ = reply.send(read(file)?);
+            Ok(())
+        });
+        self.mailbox.send(Msg::Read { work, permit }).await.map_err(|_| gone)?;
+        answer.await.map_err(|_| gone)
+    }
+}
+
+type Read = Box<dyn FnOnce(&StoreFile) -> Result<(), FileError> + Send>;
+
+enum Msg {
+    Append { append: Append, reply: oneshot::Sender<u64> },
+    /// Answers by itself; the permit ends with it.
+    Read { work: Read, permit: OwnedSemaphorePermit },
+}
+
+struct StoreState {
+    path: PathBuf,
+    file: StoreFile,
+    news: News,
+    /// Handed over and not yet committed; their receivers wait in `waiting`, in the same order.
+    batch: Vec<Append>,
+    waiting: Vec<oneshot::Sender<u64>>,
+}
+
+impl Actor for StoreState {
+    type Msg = Msg;
+
+    async fn handle(&mut self, message: Msg, cx: &mut Context<Msg>) -> Result<(), Failure> {
+        match message {
+            // Answered when the batch is on disk.
+            Msg::Append { append, reply } => {
+                self.batch.push(append);
+                self.waiting.push(reply);
+            }
+            Msg::Read { work, permit } => self.read(work, permit, cx),
+        }
+        Ok(())
+    }
+
+    async fn settled(&mut self, _cx: &mut Context<Msg>) -> Result<(), Failure> {
+        if self.batch.is_empty() { Ok(()) } else { self.commit() }
+    }
+}
+
+impl StoreState {
+    fn open(path: PathBuf, news: News) -> Result<Self, Failure> {
+        let file = StoreFile::open(&path)?;
+        info!(path = %path.display(), "record of events is open");
+        Ok(Self { path, file, news, batch: Vec::new(), waiting: Vec::new() })
+    }
+
+    /// One transaction for all that waits; then every edge is answered and the followers hear of it.
+    fn commit(&mut self) -> Result<(), Failure> {
+        let began = Instant::now();
+        let batch = std::mem::take(&mut self.batch);
+        let done = block_in_place(|| self.file.append(&batch)).map_err(|error| error.failure(&self.path))?;
+        for (through, reply) in done.through.into_iter().zip(self.waiting.drain(..)) {
+            // A receiver that is gone will hear it from the mark.
+            let _ = reply.send(through);
+        }
+        metrics::counter!("watchtree_record_entries_total").increment(done.entries);
+        metrics::counter!("watchtree_record_duplicates_total").increment(done.duplicates);
+        metrics::histogram!("watchtree_record_commit_seconds").record(began.elapsed().as_secs_f64());
+        self.publish(done.news);
+        Ok(())
+    }
+
+    fn publish(&self, events: Vec<RecordedEvent>) {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        for event in events {
+            if let Some(channel) = news.get(&event.tenant) {
+                // Fails when nobody follows at the moment.
+                let _ = channel.send(event);
+            }
+        }
+    }
+
+    /// Beside the writer, on what is committed now.
+    fn read(&mut self, work: Read, permit: OwnedSemaphorePermit, cx: &mut Context<Msg>) {
+        let (file, path) = (self.file.clone(), self.path.clone());
+        cx.spawn(async move {
+            let done = spawn_blocking(move || {
+                let done = work(&file);
+                drop(permit);
+                done
+            });
+            match done.await {
+                Ok(done) => done.map_err(|error| error.failure(&path)),
+                Err(panicked) => Err(Failure::panic(format!("{}: reading: {panicked}", path.display()))),
+            }
+        });
+    }
+}

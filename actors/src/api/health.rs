@@ -1,0 +1,86 @@
+//! Health that means what it says: live, ready, and deep with every reason.
+//!
+//! *live*: the process answers. *ready*: this node does its job. *deep*: each part, with its reason.
+
+use serde::Serialize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// `Ok` with what there is to say, or `Err` with the reason.
+pub type Finding = Result<String, String>;
+type Probe = Arc<dyn Fn() -> Finding + Send + Sync>;
+
+/// What is looked at when somebody asks. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Health(Arc<Mutex<Vec<Part>>>);
+
+#[derive(Clone)]
+struct Part {
+    name: String,
+    needed: bool,
+    probe: Probe,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    pub name: String,
+    pub ok: bool,
+    /// A node is ready only if all its needed parts are well.
+    pub needed: bool,
+    pub text: String,
+}
+
+impl Check {
+    pub fn line(&self) -> String {
+        format!("{}: {}", self.name, self.text)
+    }
+}
+
+impl Health {
+    /// A part without which the node does not do its job.
+    pub fn needs(&self, name: impl Into<String>, probe: impl Fn() -> Finding + Send + Sync + 'static) {
+        self.add(Part { name: name.into(), needed: true, probe: Arc::new(probe) });
+    }
+
+    /// A part whose failure is worth knowing, while the node still does its job.
+    pub fn shows(&self, name: impl Into<String>, probe: impl Fn() -> Finding + Send + Sync + 'static) {
+        self.add(Part { name: name.into(), needed: false, probe: Arc::new(probe) });
+    }
+
+    pub fn checks(&self) -> Vec<Check> {
+        // Probes run without the lock: one of them may look at health itself one day.
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        parts.into_iter().map(Part::check).collect()
+    }
+
+    pub fn ready(&self) -> bool {
+        self.checks().iter().all(|check| check.ok || !check.needed)
+    }
+
+    fn add(&self, part: Part) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(part);
+    }
+}
+
+impl Part {
+    fn check(self) -> Check {
+        let finding = (self.probe)();
+        let ok = finding.is_ok();
+        let text = finding.unwrap_or_else(|reason| reason);
+        Check { name: self.name, ok, needed: self.needed, text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_ready_only_if_what_it_needs_is_well() {
+        let health = Health::default();
+        health.shows("gpu", || Err("no link".to_owned()));
+        assert!(health.ready());
+        health.needs("outbox", || Err("disk full".to_owned()));
+        assert!(!health.ready());
+        assert_eq!(health.checks()[1].line(), "outbox: disk full");
+    }
+}

@@ -1,0 +1,210 @@
+//! Link: keeps one connection to one upstream node, for as long as this node lives.
+//!
+//!   [link] ──dial──▶ upstream ──welcome──▶ connection for forwarder, asker
+//!      ▲  pause    └──lost, refused──┘
+//!      └───────────────┘
+//!
+//! Stops when: it panics.  On restart: dials again. A peer that is away is not the link's failure.
+
+use super::facts::{Facts, SOFTWARE};
+use protocol::Role;
+use protocol::link::{Down, Open, Up};
+use protocol::transport::{CloseCode, Connection, Endpoint, Rx, Tx};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use supervision::{Backoff, Failure, ServiceCx};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+/// Between tries while the peer was here within [`RECENTLY`]: a node that restarts is back in seconds.
+const SOON: Backoff = Backoff { base: Duration::from_millis(200), max: Duration::from_secs(1) };
+/// Between tries at a peer that has been away for long, or that refuses us.
+const LATER: Backoff = Backoff { base: Duration::from_millis(500), max: Duration::from_secs(30) };
+const RECENTLY: Duration = Duration::from_secs(60);
+/// From the connection to the peer's welcome.
+const WELCOME_WITHIN: Duration = Duration::from_secs(5);
+/// For the last words on an orderly stop.
+const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
+
+/// The connection to one upstream, as it comes and goes. Cheap to clone; stays valid across restarts.
+#[derive(Clone)]
+pub struct Link(Arc<Shared>);
+
+struct Shared {
+    upstream: config::HostPort,
+    role: Role,
+    connection: watch::Sender<Option<Connection>>,
+    state: Mutex<String>,
+}
+
+impl Link {
+    pub fn new(upstream: config::HostPort, role: Role) -> Self {
+        let state = Mutex::new("not dialled yet".to_owned());
+        Self(Arc::new(Shared { upstream, role, connection: watch::Sender::new(None), state }))
+    }
+
+    /// `Some` while the link is up.
+    pub fn connections(&self) -> watch::Receiver<Option<Connection>> {
+        self.0.connection.subscribe()
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.0.connection.borrow().is_some()
+    }
+
+    /// For people: whom it is linked to, or why it is not.
+    pub fn state(&self) -> String {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For health: up, or the reason why not.
+    pub fn finding(&self) -> Result<String, String> {
+        if self.is_up() { Ok(self.state()) } else { Err(self.state()) }
+    }
+
+    /// The service.
+    pub async fn run(self, endpoint: Endpoint, facts: Facts, cx: ServiceCx) -> Result<(), Failure> {
+        let mut away = Away::new();
+        loop {
+            let lost = tokio::select! {
+                lost = self.live_once(&endpoint, &facts, &cx, &mut away) => lost,
+                () = cx.stop.cancelled() => return Ok(()),
+            };
+            let Some(reason) = lost else { return Ok(()) };
+            let pause = away.pause();
+            self.show(&cx, &reason, pause, &mut away);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = cx.stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    /// One connection from dialling to its end: why it ended, or `None` if the node stops.
+    async fn live_once(&self, endpoint: &Endpoint, facts: &Facts, cx: &ServiceCx, away: &mut Away) -> Option<String> {
+        let Shared { upstream, role, .. } = &*self.0;
+        let connection = match endpoint.dial(&upstream.host, upstream.port, *role).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                away.refused = !matches!(error, protocol::transport::DialError::Unreachable { .. });
+                return Some(error.to_string());
+            }
+        };
+        let (mut tx, mut rx) = match timeout(WELCOME_WITHIN, greet(&connection, facts)).await {
+            Ok(Ok(streams)) => streams,
+            Ok(Err(reason)) => return Some(reason),
+            Err(_) => return Some(format!("{} did not welcome us within {WELCOME_WITHIN:?}", connection.peer())),
+        };
+        let peer = connection.peer().to_string();
+        info!(%peer, addr = %upstream, "linked");
+        self.set_state(format!("linked to {peer} at {upstream}"));
+        cx.place.note(self.state());
+        away.back();
+        self.0.connection.send_replace(Some(connection.clone()));
+        let _down = Publish { link: self, role: *role };
+        metrics::gauge!("watchtree_link_up", "upstream" => role.as_str()).set(1.0);
+        tokio::select! {
+            reason = answer(&mut tx, &mut rx, facts) => {
+                connection.close(CloseCode::Protocol, &reason);
+                // What the connection died of says more than what its stream did.
+                Some(timeout(GOODBYE_WITHIN, connection.closed()).await.unwrap_or(reason))
+            }
+            reason = connection.closed() => Some(reason),
+            () = cx.stop.cancelled() => {
+                let goodbye = async {
+                    // Others on this connection end in good order first; their last words need it.
+                    tokio::time::sleep(GOODBYE_WITHIN / 2).await;
+                    let _ = tx.send(&Up::Bye).await;
+                };
+                let _ = timeout(GOODBYE_WITHIN, goodbye).await;
+                connection.close(CloseCode::Done, "this node stops");
+                None
+            }
+        }
+    }
+
+    fn show(&self, cx: &ServiceCx, reason: &str, pause: Duration, away: &mut Away) {
+        // Each new reason once: a peer that is away for a day is one line, not ten thousand.
+        if away.told.as_deref() != Some(reason) {
+            warn!(upstream = %self.0.upstream, ?pause, "no link to the {}: {reason}", self.0.role);
+            away.told = Some(reason.to_owned());
+        }
+        metrics::counter!("watchtree_link_failures_total", "upstream" => self.0.role.as_str()).increment(1);
+        self.set_state(reason.to_owned());
+        cx.place.note(reason);
+    }
+
+    fn set_state(&self, state: String) {
+        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+/// Takes the connection away from its users however `live_once` ends.
+struct Publish<'a> {
+    link: &'a Link,
+    role: Role,
+}
+
+impl Drop for Publish<'_> {
+    fn drop(&mut self) {
+        self.link.0.connection.send_replace(None);
+        metrics::gauge!("watchtree_link_up", "upstream" => self.role.as_str()).set(0.0);
+    }
+}
+
+/// For how long, and how often, the peer could not be had.
+struct Away {
+    seen: Instant,
+    tries: u32,
+    refused: bool,
+    told: Option<String>,
+}
+
+impl Away {
+    /// A node that starts expects its upstream to start with it.
+    fn new() -> Self {
+        Self { seen: Instant::now(), tries: 0, refused: false, told: None }
+    }
+
+    fn back(&mut self) {
+        *self = Self::new();
+    }
+
+    fn pause(&mut self) -> Duration {
+        self.tries += 1;
+        let soon = self.seen.elapsed() < RECENTLY && !self.refused;
+        // Edges that lost one relay together must not come back together.
+        let spread = f64::from(protocol::Epoch::random().0 as u8) / 255.0;
+        if soon { SOON } else { LATER }.pause(self.tries, spread)
+    }
+}
+
+async fn greet(connection: &Connection, facts: &Facts) -> Result<(Tx, Rx), String> {
+    let (mut tx, mut rx) = connection.open_bi(&Open::Control).await.map_err(|error| error.to_string())?;
+    let hello = Up::Hello { boot: facts.boot, software: SOFTWARE.to_owned() };
+    tx.send(&hello).await.map_err(|error| error.to_string())?;
+    match rx.recv::<Down>().await {
+        Ok(Some(Down::Welcome { .. })) => Ok((tx, rx)),
+        Ok(Some(_)) => Err(format!("{} spoke before it welcomed us", connection.peer())),
+        // A refusal closes the connection, and the close carries its reason.
+        Ok(None) | Err(_) => Err(connection.closed().await),
+    }
+}
+
+/// Answers the peer's calls until the stream ends; says why it did.
+async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts) -> String {
+    loop {
+        match rx.recv::<Down>().await {
+            Ok(Some(Down::Snapshot { call })) => {
+                let snapshot = Box::new(facts.snapshot().await);
+                if let Err(error) = tx.send(&Up::Snapshot { call, snapshot }).await {
+                    return error.to_string();
+                }
+            }
+            Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
+            Ok(None) => return "the peer ended the control stream".to_owned(),
+            Err(error) => return error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Asker: the edge's side of inference. Sends frames to a gpu node and hands out the verdicts.
+//!
+//!   watch ──judge──▶ [books] ──frame, on its own stream──▶ gpu
+//!   watch ◀──outcome── [asker service] ◀──verdicts stream── gpu
+//!
+//! Stops when: it panics.  On restart: the verdicts stream is opened again; frames that were out fail.
+
+use super::books::Journal;
+use crate::fabric::link::Link;
+use protocol::camera::Frame;
+use protocol::frame::{Ledger, LedgerState, Tally};
+use protocol::link::{AskerDown, AskerUp, Open};
+use protocol::transport::{Connection, Rx, Tx};
+use protocol::{CameraId, Epoch, FrameHeader, Outcome, Priority, Timestamp, Verdict};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use supervision::{Failure, ServiceCx};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+/// An answer may come so long after the deadline before the frame counts as expired here too:
+/// the gpu node counts from the frame's arrival.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// Asks for verdicts. Cheap to clone; stays valid across restarts and lost links.
+#[derive(Clone)]
+pub struct Asker(Arc<Shared>);
+
+struct Shared {
+    epoch: Epoch,
+    edge: String,
+    books: Mutex<Books>,
+    /// The connection on which verdicts are being read.
+    ready: watch::Sender<Option<Connection>>,
+    link: Link,
+}
+
+#[derive(Default)]
+struct Books {
+    tally: Tally,
+    waiting: HashMap<u64, oneshot::Sender<Outcome>>,
+}
+
+/// One frame to be judged.
+pub struct Question {
+    pub camera: CameraId,
+    pub model: Option<String>,
+    pub deadline: Duration,
+    pub priority: Priority,
+    pub captured: Timestamp,
+    pub frame: Frame,
+}
+
+impl Asker {
+    /// `epoch` is the process's own; `edge` is who asks, for the books.
+    pub fn new(epoch: Epoch, edge: String, link: Link) -> Self {
+        let ready = watch::Sender::new(None);
+        Self(Arc::new(Shared { epoch, edge, books: Mutex::default(), ready, link }))
+    }
+
+    /// The frame's one outcome, by its deadline and a little.
+    pub async fn judge(&self, question: Question) -> Outcome {
+        let mut entry = self.submit();
+        let connection = self.0.ready.borrow().clone();
+        let outcome = match connection {
+            None => Outcome::Failed { reason: format!("no link to a gpu node: {}", self.0.link.state()) },
+            Some(connection) => self.ask(&connection, &mut entry, &question).await,
+        };
+        entry.settle(outcome)
+    }
+
+    async fn ask(&self, connection: &Connection, entry: &mut Submitted, question: &Question) -> Outcome {
+        let header = FrameHeader {
+            asker: self.0.epoch,
+            seq: entry.seq,
+            camera: question.camera.clone(),
+            captured: question.captured,
+            deadline_ms: u32::try_from(question.deadline.as_millis()).unwrap_or(u32::MAX),
+            priority: question.priority,
+            model: question.model.clone(),
+            width: question.frame.width,
+            height: question.frame.height,
+        };
+        let exchange = async {
+            if let Err(error) = connection.open_frame(&header, &question.frame.pixels.0).await {
+                return Outcome::Failed { reason: format!("frame was not sent: {error}") };
+            }
+            let answer = (&mut entry.answer).await;
+            answer.unwrap_or_else(|_| Outcome::Failed { reason: "the link to the gpu node was lost".to_owned() })
+        };
+        timeout(question.deadline + GRACE, exchange).await.unwrap_or(Outcome::Expired)
+    }
+
+    fn submit(&self) -> Submitted {
+        let (sender, answer) = oneshot::channel();
+        let mut books = self.lock();
+        books.tally.submit();
+        let seq = books.tally.submitted;
+        books.waiting.insert(seq, sender);
+        Submitted { asker: self.clone(), seq, answer, settled: false }
+    }
+
+    /// The books of this process.
+    pub fn ledger(&self) -> Ledger {
+        let tally = self.lock().tally;
+        Ledger { asker: self.0.epoch, edge: self.0.edge.clone(), state: LedgerState::Open, tally }
+    }
+
+    /// The service: keeps a verdicts stream open on whatever connection there is.
+    pub async fn run(self, cx: ServiceCx) -> Result<(), Failure> {
+        let mut links = self.0.link.connections();
+        loop {
+            let connection = links.borrow_and_update().clone();
+            let Some(connection) = connection else {
+                cx.place.note("waiting for a gpu node");
+                tokio::select! {
+                    changed = links.changed() => changed.map_err(|_| Failure::error("the link is gone"))?,
+                    () = cx.stop.cancelled() => return Ok(()),
+                }
+                continue;
+            };
+            let Ok((mut tx, mut rx)) = connection.open_bi(&Open::Verdicts { asker: self.0.epoch }).await else {
+                tokio::select! {
+                    _ = links.changed() => {}
+                    () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                }
+                continue;
+            };
+            cx.place.note(format!("asks {}", connection.peer()));
+            self.0.ready.send_replace(Some(connection.clone()));
+            let lost = self.read_verdicts(&mut rx, &mut tx, &cx).await;
+            self.0.ready.send_replace(None);
+            // Whoever waits on this connection is told at once, by the senders being dropped.
+            self.lock().waiting.clear();
+            let Some(lost) = lost else { return Ok(()) };
+            tracing::warn!(peer = %connection.peer(), "verdicts ended: {lost}");
+        }
+    }
+
+    /// Why no more verdicts come; `None` when the node stops.
+    async fn read_verdicts(&self, rx: &mut Rx, tx: &mut Tx, cx: &ServiceCx) -> Option<String> {
+        loop {
+            let message = tokio::select! {
+                message = rx.recv::<AskerDown>() => message,
+                () = cx.stop.cancelled() => {
+                    let _ = tx.send(&AskerUp::Bye).await;
+                    let _ = tx.finish();
+                    return None;
+                }
+            };
+            match message {
+                Ok(Some(AskerDown::Verdict(verdict))) => self.deliver(verdict),
+                Ok(None) => return Some("closed by the gpu node".to_owned()),
+                Err(error) => return Some(error.to_string()),
+            }
+        }
+    }
+
+    fn deliver(&self, verdict: Verdict) {
+        // One that expired here is in nobody's books any more: late is late.
+        let waiting = self.lock().waiting.remove(&verdict.seq).filter(|_| verdict.asker == self.0.epoch);
+        match waiting {
+            Some(waiting) => drop(waiting.send(verdict.outcome)),
+            None => metrics::counter!("watchtree_inference_late_verdicts_total").increment(1),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.0.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A frame in the books. Whatever happens to its asker, it is settled once.
+struct Submitted {
+    asker: Asker,
+    seq: u64,
+    answer: oneshot::Receiver<Outcome>,
+    settled: bool,
+}
+
+impl Submitted {
+    fn settle(mut self, outcome: Outcome) -> Outcome {
+        self.write(&outcome);
+        outcome
+    }
+
+    fn write(&mut self, outcome: &Outcome) {
+        self.settled = true;
+        let mut books = self.asker.lock();
+        books.waiting.remove(&self.seq);
+        books.tally.settle(outcome);
+        drop(books);
+        metrics::counter!("watchtree_inference_outcomes_total", "outcome" => outcome.kind()).increment(1);
+    }
+}
+
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.write(&Outcome::Failed { reason: "the asking actor stopped".to_owned() });
+        }
+    }
+}
+
+/// How often the books are copied to disk; what came after the last copy is unknown if the process is killed.
+const JOURNAL_EVERY: Duration = Duration::from_secs(1);
+
+/// The service that keeps the asker's books on disk, so that an epoch cut by kill -9 is reported as cut.
+pub async fn keep_books(asker: Asker, journal: Journal, cx: ServiceCx) -> Result<(), Failure> {
+    let mut every = tokio::time::interval(JOURNAL_EVERY);
+    loop {
+        let stopping = tokio::select! {
+            _ = every.tick() => false,
+            () = cx.stop.cancelled() => true,
+        };
+        let mut ledger = asker.ledger();
+        if stopping {
+            ledger.state = LedgerState::Closed;
+        }
+        if let Err(error) = journal.write(ledger) {
+            // Books are for the operator; a full disk must not stop inference.
+            cx.place.note(format!("books are not written: {error}"));
+        }
+        if stopping {
+            return Ok(());
+        }
+    }
+}

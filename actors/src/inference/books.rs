@@ -1,0 +1,185 @@
+//! Books: what became of each asker's frames, per epoch.
+//!
+//! The edge keeps its own on disk ([`Journal`]): an epoch that a later start finds open was cut.
+//! The gpu node keeps its askers' in memory ([`Books`]).
+
+use protocol::frame::{Ledger, LedgerState};
+use protocol::{Epoch, Outcome};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Epochs kept; the oldest is forgotten when another one begins.
+const EPOCHS_MAX: usize = 64;
+
+/// The edge's books of its own epochs, oldest first, the running one last. Cheap to clone.
+#[derive(Clone)]
+pub struct Journal(Arc<Mutex<File>>);
+
+struct File {
+    path: PathBuf,
+    earlier: Vec<Ledger>,
+    written: Option<Ledger>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u8,
+    epochs: Vec<Ledger>,
+}
+
+const VERSION: u8 = 1;
+
+impl Journal {
+    /// Reads what earlier processes left. A file that cannot be read is set aside: it is lost
+    /// history, and no reason to stop.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let path = dir.join("askers.json");
+        let mut earlier = match std::fs::read(&path) {
+            Ok(bytes) => match serde_json::from_slice::<Stored>(&bytes) {
+                Ok(stored) if stored.version == VERSION => stored.epochs,
+                _ => {
+                    tracing::warn!(file = %path.display(), "books of earlier epochs are unreadable and set aside");
+                    std::fs::rename(&path, path.with_extension("unreadable"))?;
+                    Vec::new()
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        for ledger in earlier.iter_mut().filter(|ledger| ledger.state == LedgerState::Open) {
+            tracing::warn!(asker = %ledger.asker, in_flight = ledger.tally.in_flight, "an earlier epoch was cut");
+            ledger.state = LedgerState::Cut;
+        }
+        Ok(Self(Arc::new(Mutex::new(File { path, earlier, written: None }))))
+    }
+
+    /// The epochs before this process's.
+    pub fn earlier(&self) -> Vec<Ledger> {
+        self.lock().earlier.clone()
+    }
+
+    pub fn write(&self, ledger: Ledger) -> io::Result<()> {
+        let mut file = self.lock();
+        if file.written.as_ref() == Some(&ledger) {
+            return Ok(());
+        }
+        let excess = (file.earlier.len() + 1).saturating_sub(EPOCHS_MAX);
+        file.earlier.drain(..excess);
+        let mut epochs = file.earlier.clone();
+        epochs.push(ledger.clone());
+        write_whole(&file.path, &serde_json::to_vec(&Stored { version: VERSION, epochs })?)?;
+        file.written = Some(ledger);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, File> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Either the old file or the new one is there, never half of one.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    let mut file = std::fs::File::create(&fresh)?;
+    file.write_all(bytes)?;
+    std::fs::rename(&fresh, path)
+}
+
+/// The gpu node's books of those who ask it. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Books(Arc<Mutex<BTreeMap<Epoch, Ledger>>>);
+
+impl Books {
+    /// The asker is linked (again).
+    pub fn open(&self, asker: Epoch, edge: &str) {
+        let mut books = self.lock();
+        if books.len() >= EPOCHS_MAX && !books.contains_key(&asker) {
+            let done = books.iter().find(|(_, ledger)| ledger.state != LedgerState::Open).map(|(&epoch, _)| epoch);
+            done.map(|epoch| books.remove(&epoch));
+        }
+        let new = || Ledger { asker, edge: edge.to_owned(), state: LedgerState::Open, tally: Default::default() };
+        books.entry(asker).or_insert_with(new).state = LedgerState::Open;
+    }
+
+    pub fn submit(&self, asker: Epoch) {
+        if let Some(ledger) = self.lock().get_mut(&asker) {
+            ledger.tally.submit();
+        }
+    }
+
+    pub fn settle(&self, asker: Epoch, outcome: &Outcome) {
+        if let Some(ledger) = self.lock().get_mut(&asker) {
+            ledger.tally.settle(outcome);
+        }
+    }
+
+    /// `Closed` if it said goodbye, else `Cut` until it is back.
+    pub fn end(&self, asker: Epoch, state: LedgerState) {
+        if let Some(ledger) = self.lock().get_mut(&asker) {
+            ledger.state = state;
+        }
+    }
+
+    pub fn all(&self) -> Vec<Ledger> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Epoch, Ledger>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::frame::Tally;
+
+    fn ledger(asker: u64) -> Ledger {
+        Ledger { asker: Epoch(asker), edge: "yard".to_owned(), state: LedgerState::Open, tally: Tally::default() }
+    }
+
+    #[test]
+    fn an_epoch_that_was_not_closed_is_reported_as_cut() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let first = Journal::open(dir.path()).expect("opens");
+        first.write(ledger(1)).expect("written");
+        let second = Journal::open(dir.path()).expect("opens");
+        assert_eq!(second.earlier(), [Ledger { state: LedgerState::Cut, ..ledger(1) }]);
+    }
+
+    #[test]
+    fn a_closed_epoch_stays_closed() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let closed = Ledger { state: LedgerState::Closed, ..ledger(1) };
+        Journal::open(dir.path()).expect("opens").write(closed.clone()).expect("written");
+        assert_eq!(Journal::open(dir.path()).expect("opens").earlier(), [closed]);
+    }
+
+    #[test]
+    fn unreadable_books_are_set_aside() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        std::fs::write(dir.path().join("askers.json"), b"{").expect("written");
+        assert!(Journal::open(dir.path()).expect("opens").earlier().is_empty());
+        assert!(dir.path().join("askers.unreadable").exists());
+    }
+
+    #[test]
+    fn books_balance_whatever_the_outcomes() {
+        let books = Books::default();
+        books.open(Epoch(7), "yard");
+        let outcomes =
+            [Outcome::Shed, Outcome::Expired, Outcome::Failed { reason: String::new() }].into_iter().cycle().take(10);
+        for outcome in outcomes {
+            books.submit(Epoch(7));
+            books.submit(Epoch(7));
+            books.settle(Epoch(7), &outcome);
+        }
+        let tally = books.all()[0].tally;
+        assert!(tally.balances());
+        assert_eq!((tally.submitted, tally.in_flight), (20, 10));
+    }
+}

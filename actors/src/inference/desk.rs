@@ -1,0 +1,119 @@
+//! Desk: one asker at the gpu node. Takes its frames, gives each its one verdict, keeps its books.
+//!
+//!   edge ══frames══▶ [desk] ──judge──▶ models ──▶ pool
+//!   edge ◀═verdicts═ [desk] ◀──outcome──┘
+//!
+//! Ends with its connection; frames then in hand are settled as failed.
+
+use super::books::Books;
+use super::pool::Models;
+use protocol::frame::LedgerState;
+use protocol::link::{AskerDown, AskerUp};
+use protocol::transport::{CloseCode, Connection, FrameRefusal, PendingFrame, Rx, Tx};
+use protocol::{Epoch, FrameHeader, Outcome, Verdict, limits};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+/// Frames of one asker that are being read or judged. Beyond it the next stream waits, and with it the sender.
+const FRAMES_IN_HAND_MAX: usize = 64;
+/// Verdicts that wait to be written. When full, judging waits for the asker to read.
+const VERDICTS_WAITING_MAX: usize = 64;
+
+#[derive(Clone)]
+pub struct Desk {
+    pub models: Models,
+    pub books: Books,
+}
+
+impl Desk {
+    /// Serves one asker until it leaves or its connection is lost.
+    pub async fn serve(self, connection: Connection, asker: Epoch, tx: Tx, mut rx: Rx) {
+        let edge = connection.peer().to_string();
+        self.books.open(asker, &edge);
+        info!(%edge, %asker, "asker is here");
+        let (verdicts, waiting) = mpsc::channel(VERDICTS_WAITING_MAX);
+        let mut frames = JoinSet::new();
+        let mut writer = tokio::spawn(write_verdicts(tx, waiting));
+        let state = loop {
+            tokio::select! {
+                frame = connection.accept_frame(), if frames.len() < FRAMES_IN_HAND_MAX => match frame {
+                    Ok(frame) => {
+                        frames.spawn(self.clone().judge(connection.clone(), asker, frame, verdicts.clone()));
+                    }
+                    Err(_) => break LedgerState::Cut,
+                },
+                Some(_) = frames.join_next(), if !frames.is_empty() => {}
+                message = rx.recv::<AskerUp>() => break match message {
+                    Ok(Some(AskerUp::Bye)) => LedgerState::Closed,
+                    Ok(None) | Err(_) => LedgerState::Cut,
+                },
+                _ = &mut writer => break LedgerState::Cut,
+            }
+        };
+        frames.shutdown().await;
+        writer.abort();
+        self.books.end(asker, state);
+        info!(%edge, %asker, ?state, "asker is gone");
+    }
+
+    async fn judge(self, connection: Connection, asker: Epoch, frame: PendingFrame, verdicts: mpsc::Sender<Verdict>) {
+        let edge = connection.peer().clone();
+        let (header, pixels) = match frame.read().await {
+            Ok(frame) => frame,
+            Err(FrameRefusal::Garbled(why)) => {
+                // Told to the sender as the reason of the close; other edges notice nothing.
+                let text = limits::short_text(&why);
+                warn!(%edge, "frame refused: {text}");
+                metrics::counter!("watchtree_link_refusals_total", "what" => "frame").increment(1);
+                return connection.close(CloseCode::Protocol, &format!("frame refused: {text}"));
+            }
+            // Never submitted: its sender has settled it already.
+            Err(FrameRefusal::Withdrawn | FrameRefusal::TooSlow | FrameRefusal::Lost(_)) => return,
+        };
+        if header.asker != asker {
+            connection.close(CloseCode::Protocol, "a frame names another asker than the verdicts stream");
+            return;
+        }
+        let seq = header.seq;
+        let mut entry = Entry::submit(&self.books, &header);
+        let outcome = self.models.judge(&edge, header, pixels).await;
+        entry.settle(&outcome);
+        let _ = verdicts.send(Verdict { asker, seq, outcome }).await;
+    }
+}
+
+async fn write_verdicts(mut tx: Tx, mut waiting: mpsc::Receiver<Verdict>) {
+    while let Some(verdict) = waiting.recv().await {
+        if tx.send(&AskerDown::Verdict(verdict)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A frame in the books; settled once, whatever becomes of the task that holds it.
+struct Entry {
+    books: Books,
+    asker: Epoch,
+    settled: bool,
+}
+
+impl Entry {
+    fn submit(books: &Books, header: &FrameHeader) -> Self {
+        books.submit(header.asker);
+        Self { books: books.clone(), asker: header.asker, settled: false }
+    }
+
+    fn settle(&mut self, outcome: &Outcome) {
+        if !std::mem::replace(&mut self.settled, true) {
+            self.books.settle(self.asker, outcome);
+            metrics::counter!("watchtree_inference_verdicts_total", "outcome" => outcome.kind()).increment(1);
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.settle(&Outcome::Failed { reason: "the asker's link was lost".to_owned() });
+    }
+}

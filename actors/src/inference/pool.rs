@@ -1,0 +1,192 @@
+//! Pool: the frames that wait for one model, and the workers that take them.
+//!
+//!   desk ──judge──▶ [models: which pool?] ──▶ [pool: batcher] ◀──take── worker, worker, …
+//!   desk ◀──────────────────outcome───────────────────────────────────────┘
+
+use super::batcher::{Batcher, BatcherSettings, Request, Why};
+use protocol::{CameraId, FrameHeader, Identity, Outcome};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
+
+/// The pools of a node, by model. Cheap to clone.
+#[derive(Clone)]
+pub struct Models {
+    pools: Arc<BTreeMap<String, Pool>>,
+    first: Option<String>,
+}
+
+impl Models {
+    /// The first pool answers those who name no model.
+    pub fn new(pools: Vec<Pool>) -> Self {
+        let first = pools.first().map(|pool| pool.model().to_owned());
+        Self { pools: Arc::new(pools.into_iter().map(|pool| (pool.model().to_owned(), pool)).collect()), first }
+    }
+
+    pub async fn judge(&self, edge: &Identity, header: FrameHeader, pixels: Vec<u8>) -> Outcome {
+        let asked = header.model.as_ref().or(self.first.as_ref());
+        match asked.and_then(|model| self.pools.get(model)) {
+            Some(pool) => pool.judge(edge, header, pixels).await,
+            None => {
+                let there = self.pools.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                let asked = asked.map_or("any model", String::as_str);
+                Outcome::Failed { reason: format!("this gpu node does not have {asked}; it has: {there}") }
+            }
+        }
+    }
+
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.pools.values()
+    }
+}
+
+/// Frames that wait for one model. Cheap to clone; outlives its workers.
+#[derive(Clone)]
+pub struct Pool(Arc<Shared>);
+
+type CameraKey = (Identity, CameraId);
+
+struct Shared {
+    model: String,
+    began: Instant,
+    ids: AtomicU64,
+    queue: Mutex<Batcher<CameraKey, Job>>,
+    offered: Notify,
+    workers: Mutex<Workers>,
+}
+
+struct Workers {
+    ready: usize,
+    /// Why there is none, as last known.
+    reason: String,
+}
+
+/// A frame on its way to a worker.
+pub struct Job {
+    id: u64,
+    pub header: FrameHeader,
+    pub pixels: Vec<u8>,
+    reply: oneshot::Sender<Outcome>,
+}
+
+impl Job {
+    /// Whoever asked may be gone; that is not the worker's concern.
+    pub fn answer(self, outcome: Outcome) {
+        let _ = self.reply.send(outcome);
+    }
+}
+
+impl Pool {
+    pub fn new(model: String, settings: BatcherSettings) -> Self {
+        Self(Arc::new(Shared {
+            model,
+            began: Instant::now(),
+            ids: AtomicU64::new(0),
+            queue: Mutex::new(Batcher::new(settings)),
+            offered: Notify::new(),
+            workers: Mutex::new(Workers { ready: 0, reason: "its workers have not started".to_owned() }),
+        }))
+    }
+
+    pub fn model(&self) -> &str {
+        &self.0.model
+    }
+
+    /// Why no worker takes frames, or `None`.
+    pub fn idle_reason(&self) -> Option<String> {
+        let workers = lock(&self.0.workers);
+        (workers.ready == 0).then(|| workers.reason.clone())
+    }
+
+    /// The frame's one outcome.
+    pub async fn judge(&self, edge: &Identity, header: FrameHeader, pixels: Vec<u8>) -> Outcome {
+        if let Some(reason) = self.idle_reason() {
+            return Outcome::Failed { reason: format!("no worker for {}: {reason}", self.0.model) };
+        }
+        let (reply, answer) = oneshot::channel();
+        let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
+        let patience = Duration::from_millis(header.deadline_ms.into());
+        let request = Request {
+            camera: (edge.clone(), header.camera.clone()),
+            priority: header.priority,
+            deadline: self.now() + patience,
+            payload: Job { id, header, pixels, reply },
+        };
+        let given_up = self.queue().offer(self.now(), request);
+        self.0.offered.notify_one();
+        for (job, why) in given_up {
+            job.answer(match why {
+                Why::Shed => Outcome::Shed,
+                Why::Expired => Outcome::Expired,
+            });
+        }
+        match timeout(patience, answer).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Outcome::Failed { reason: "the worker died with this frame in hand".to_owned() },
+            Err(_) => {
+                self.queue().cancel(|job| job.id == id);
+                Outcome::Expired
+            }
+        }
+    }
+
+    /// Waits for the next batch. Safe to drop while it waits.
+    pub async fn take(&self) -> Vec<Job> {
+        loop {
+            let offered = self.0.offered.notified();
+            let taken = self.queue().take(self.now());
+            for job in taken.expired {
+                job.answer(Outcome::Expired);
+            }
+            if !taken.batch.is_empty() {
+                return taken.batch;
+            }
+            match taken.wake_at {
+                Some(at) => drop(timeout(at.saturating_sub(self.now()), offered).await),
+                None => offered.await,
+            }
+        }
+    }
+
+    /// A worker is ready for as long as it holds this.
+    pub fn ready(&self) -> Ready {
+        lock(&self.0.workers).ready += 1;
+        self.0.offered.notify_one();
+        Ready(self.clone())
+    }
+
+    /// Told to those who ask while there is no worker.
+    pub fn not_ready(&self, reason: impl Into<String>) {
+        lock(&self.0.workers).reason = reason.into();
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.queue().len()
+    }
+
+    fn now(&self) -> Duration {
+        self.0.began.elapsed()
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Batcher<CameraKey, Job>> {
+        lock(&self.0.queue)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// See [`Pool::ready`].
+pub struct Ready(Pool);
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        let mut workers = lock(&self.0.0.workers);
+        workers.ready -= 1;
+        workers.reason = "its worker stopped and is being restarted".to_owned();
+    }
+}

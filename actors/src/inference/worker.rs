@@ -1,0 +1,138 @@
+//! Worker: one model in one port; takes batches from its pool, one at a time.
+//!
+//!   pool ──batch──▶ [worker] ──judge──▶ model port (process)
+//!   asker ◀──outcome── [worker] ◀──judged──┘
+//!
+//! Stops when: the port crashes, hangs, or refuses the model. The frames in hand fail with it;
+//! those that wait in the pool do not. On restart: the model is loaded again.
+
+use super::pool::{Job, Pool};
+use protocol::codec::Blob;
+use protocol::model::{EngineKind, MockCost, ModelOrder, ModelReport, ModelSpec, Picture};
+use protocol::{Detection, Outcome, codec, limits};
+use std::path::PathBuf;
+use std::time::Duration;
+use supervision::{Failure, Port, PortSpec, ServiceCx};
+use tokio::time::{Instant, timeout};
+use tracing::info;
+
+/// From the order to load to the port's answer.
+const LOAD_WITHIN: Duration = Duration::from_secs(60);
+/// A batch that takes longer hangs: no model here needs a tenth of it.
+const JUDGE_WITHIN: Duration = Duration::from_secs(10);
+const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+#[derive(Clone)]
+pub struct Worker {
+    pub pool: Pool,
+    pub port: PathBuf,
+    pub spec: ModelSpec,
+    pub engine: EngineKind,
+    pub mock: MockCost,
+}
+
+impl Worker {
+    pub async fn run(self, cx: ServiceCx) -> Result<(), Failure> {
+        let run = self.work(&cx).await;
+        if let Err(failure) = &run {
+            self.pool.not_ready(failure.to_string());
+        }
+        run
+    }
+
+    async fn work(&self, cx: &ServiceCx) -> Result<(), Failure> {
+        let mut model = LoadedModel::load(&self.port, &self.spec, self.engine, self.mock).await?;
+        info!(model = self.spec.name, engine = model.engine, "model is ready");
+        cx.place.note(format!("{} on {}", self.spec.name, model.engine));
+        let _ready = self.pool.ready();
+        loop {
+            tokio::select! {
+                jobs = self.pool.take() => self.judge(&mut model, jobs).await?,
+                ended = model.idle() => return Err(ended),
+                () = cx.stop.cancelled() => {
+                    model.port.stop(STOP_WITHIN).await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn judge(&self, model: &mut LoadedModel, mut jobs: Vec<Job>) -> Result<(), Failure> {
+        let began = Instant::now();
+        let pictures = jobs.iter_mut().map(picture).collect();
+        let results = model.judge(pictures).await?;
+        metrics::histogram!("watchtree_inference_batch_seconds", "model" => self.spec.name.clone())
+            .record(began.elapsed().as_secs_f64());
+        for (job, result) in jobs.into_iter().zip(results) {
+            job.answer(match result {
+                Ok(detections) => Outcome::Ok { model: self.spec.name.clone(), detections },
+                Err(reason) => Outcome::Failed { reason: limits::short_text(&reason) },
+            });
+        }
+        Ok(())
+    }
+}
+
+fn picture(job: &mut Job) -> Picture {
+    let pixels = Blob(std::mem::take(&mut job.pixels));
+    Picture::I420 { width: job.header.width, height: job.header.height, pixels }
+}
+
+/// A model port with its model loaded.
+pub struct LoadedModel {
+    port: Port,
+    pub engine: String,
+    batches: u64,
+}
+
+type Results = Vec<Result<Vec<Detection>, String>>;
+
+impl LoadedModel {
+    pub async fn load(
+        program: &PathBuf,
+        spec: &ModelSpec,
+        engine: EngineKind,
+        mock: MockCost,
+    ) -> Result<Self, Failure> {
+        let mut port = Port::spawn(&PortSpec::new(program, limits::PORT_MESSAGE_BYTES_MAX)).await?;
+        port.send(&codec::encode(&ModelOrder::Load { spec: spec.clone(), engine, mock })).await?;
+        let report = timeout(LOAD_WITHIN, next_report(&mut port)).await;
+        match report.map_err(|_| Failure::hang(format!("{} did not load within {LOAD_WITHIN:?}", spec.name)))?? {
+            ModelReport::Ready { engine, .. } => Ok(Self { port, engine, batches: 0 }),
+            ModelReport::Refused { reason } => Err(Failure::start(limits::short_text(&reason))),
+            ModelReport::Judged { .. } => Err(Failure::protocol("the model port judged before it was ready")),
+        }
+    }
+
+    /// One result a picture, in order.
+    pub async fn judge(&mut self, pictures: Vec<Picture>) -> Result<Results, Failure> {
+        self.batches += 1;
+        let (batch, count) = (self.batches, pictures.len());
+        self.port.send(&codec::encode(&ModelOrder::Judge { batch, pictures })).await?;
+        let report = timeout(JUDGE_WITHIN, next_report(&mut self.port)).await;
+        let late = |_| Failure::hang(format!("the model port did not answer a batch within {JUDGE_WITHIN:?}"));
+        match report.map_err(late)?? {
+            ModelReport::Judged { batch: answered, results } if answered == batch && results.len() == count => Ok(results),
+            _ => Err(Failure::protocol("the model port answered another batch than it was asked")),
+        }
+    }
+
+    /// Watches the port while nothing is asked of it; whatever it says then is a failure.
+    async fn idle(&mut self) -> Failure {
+        match self.port.recv().await {
+            Err(failure) => failure,
+            Ok(Some(_)) => Failure::protocol("the model port spoke without being asked"),
+            Ok(None) => Failure::error("the model port ended by itself"),
+        }
+    }
+
+    pub async fn stop(self) {
+        self.port.stop(STOP_WITHIN).await;
+    }
+}
+
+async fn next_report(port: &mut Port) -> Result<ModelReport, Failure> {
+    let Some(data) = port.recv().await? else { return Err(Failure::error("the model port ended by itself")) };
+    codec::decode::<_, { limits::PORT_MESSAGE_BYTES_MAX }>(&data)
+        .map_err(|error| Failure::protocol(format!("model port: {error}")))
+}

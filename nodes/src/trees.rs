@@ -1,0 +1,5 @@
+//! The three kinds of node.
+
+pub mod edge;
+pub mod gpu;
+pub mod relay;
