@@ -35,14 +35,15 @@ impl Open {
 }
 
 /// The role table: what `peer` may open on a node of role `here`. What is not listed is denied.
+#[expect(clippy::match_like_matches_macro, reason = "a table reads best as rows")]
 pub fn may_open(here: Role, peer: Role, stream: &Open) -> bool {
-    match (here, peer, stream) {
-        (Role::Relay, Role::Edge, Open::Control | Open::Events) => true,
-        (Role::Relay, Role::Gpu, Open::Control) => true,
-        (Role::Gpu, Role::Edge, Open::Control | Open::Verdicts { .. } | Open::Frame) => true,
-        (Role::Relay | Role::Gpu, Role::Operator, Open::Admin) => true,
-        _ => false,
-    }
+    matches!(
+        (here, peer, stream),
+        (Role::Relay, Role::Edge, Open::Control | Open::Events)
+            | (Role::Relay, Role::Gpu, Open::Control)
+            | (Role::Gpu, Role::Edge, Open::Control | Open::Verdicts { .. } | Open::Frame)
+            | (Role::Relay | Role::Gpu, Role::Operator, Open::Admin)
+    )
 }
 
 /// What a dialling node says on its control stream.
