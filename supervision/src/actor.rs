@@ -1,10 +1,11 @@
 //! What an actor is here, and how one runs on ractor.
 
+use crate::life::Alive;
 use crate::mailbox::Mailbox;
 use crate::roll::{Roll, State};
 use crate::{Failure, FailureKind};
 use futures_util::FutureExt;
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::{ActorCell, ActorProcessingErr, ActorRef};
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
@@ -28,7 +29,7 @@ pub trait Actor: Send + Sized + 'static {
         cx: &mut Context<Self::Msg>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Everything that waited has been handled: the place for one commit that serves them all.
+    /// What waited when the work began has been handled: the place for one commit that serves them all.
     fn settled(&mut self, _cx: &mut Context<Self::Msg>) -> impl Future<Output = Result<(), Failure>> + Send {
         async { Ok(()) }
     }
@@ -45,6 +46,8 @@ pub struct Context<M> {
     place: Place,
     actor: ActorRef<Signal>,
     tasks: JoinSet<()>,
+    // The last field, so that it is dropped last.
+    alive: Alive,
 }
 
 /// Where an actor stands in the tree, and where it says how it is.
@@ -86,16 +89,18 @@ impl<M: Send + 'static> Context<M> {
     /// Runs work that waits. It ends with the actor; if it fails or panics, so does the actor.
     pub fn spawn(&mut self, work: impl Future<Output = Result<(), Failure>> + Send + 'static) {
         while self.tasks.try_join_next().is_some() {}
-        let actor = self.actor.clone();
+        let (actor, alive) = (self.actor.clone(), self.alive.clone());
         let span = tracing::Span::current();
-        let watched = async move {
-            let failure = match AssertUnwindSafe(work).catch_unwind().await {
-                Ok(Ok(())) => return,
-                Ok(Err(failure)) => failure,
-                Err(panic) => Failure::panic(panic_text(panic.as_ref())),
+        // `map` drops the work before its closure, so `alive` goes last whether the work ends or is aborted.
+        let watched = AssertUnwindSafe(work).catch_unwind().map(move |end| {
+            let failure = match end {
+                Ok(Ok(())) => None,
+                Ok(Err(failure)) => Some(failure),
+                Err(panic) => Some(Failure::panic(panic_text(panic.as_ref()))),
             };
-            let _ = actor.send_message(Signal::Fail(failure));
-        };
+            failure.map(|failure| actor.send_message(Signal::Fail(failure)));
+            drop(alive);
+        });
         self.tasks.spawn(watched.instrument(span));
     }
 }
@@ -130,6 +135,14 @@ pub(crate) struct Start<A: Actor, F> {
     pub make: Arc<F>,
     pub mailbox: Mailbox<A::Msg>,
     pub place: Place,
+    pub alive: Alive,
+}
+
+/// What a supervisor gives each incarnation.
+pub(crate) struct Birth {
+    pub place: Place,
+    pub alive: Alive,
+    pub parent: ActorCell,
 }
 
 pub(crate) struct Running<A: Actor> {
@@ -144,26 +157,29 @@ where
     F: Fn() -> Result<A, Failure> + Send + Sync + 'static,
 {
     type Msg = Signal;
-    type State = Running<A>;
+    /// None once stopped: ractor keeps the state longer than the actor may keep its files.
+    type State = Option<Running<A>>;
     type Arguments = Start<A, F>;
 
-    async fn pre_start(&self, myself: ActorRef<Signal>, start: Start<A, F>) -> Result<Running<A>, ActorProcessingErr> {
-        let span = tracing::info_span!("actor", path = %start.place.path);
-        let mailbox = start.mailbox.clone();
-        let cx = Context { me: start.mailbox, place: start.place, actor: myself.clone(), tasks: JoinSet::new() };
-        let mut running = Running { actor: span.in_scope(|| (start.make)())?, cx, span: span.clone() };
+    async fn pre_start(&self, myself: ActorRef<Signal>, start: Start<A, F>) -> Result<Self::State, ActorProcessingErr> {
+        let Start { make, mailbox, place, alive } = start;
+        let span = tracing::info_span!("actor", path = %place.path);
+        mailbox.open();
+        let cx = Context { me: mailbox.clone(), place, actor: myself.clone(), tasks: JoinSet::new(), alive };
+        let mut running = Running { actor: span.in_scope(|| make())?, cx, span: span.clone() };
         running.actor.started(&mut running.cx).instrument(span).await?;
         running.cx.place.roll.set(&running.cx.place.path, State::Running, None);
         mailbox.attach(myself);
-        Ok(running)
+        Ok(Some(running))
     }
 
     async fn handle(
         &self,
         _myself: ActorRef<Signal>,
         signal: Signal,
-        running: &mut Running<A>,
+        running: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        let Some(running) = running else { return Ok(()) };
         let span = running.span.clone();
         match signal {
             Signal::Work => running.work().instrument(span).await?,
@@ -172,16 +188,20 @@ where
         Ok(())
     }
 
-    async fn post_stop(&self, _myself: ActorRef<Signal>, running: &mut Running<A>) -> Result<(), ActorProcessingErr> {
-        let span = running.span.clone();
-        running.actor.stopping(&mut running.cx).instrument(span).await;
+    async fn post_stop(&self, _myself: ActorRef<Signal>, running: &mut Self::State) -> Result<(), ActorProcessingErr> {
+        if let Some(mut running) = running.take() {
+            let span = running.span.clone();
+            running.actor.stopping(&mut running.cx).instrument(span).await;
+        }
         Ok(())
     }
 }
 
 impl<A: Actor> Running<A> {
     async fn work(&mut self) -> Result<(), Failure> {
-        for message in self.cx.me.take() {
+        // What comes meanwhile is the next batch; else a busy mailbox would never settle.
+        for _ in 0..self.cx.me.begin_batch() {
+            let Some(message) = self.cx.me.pop() else { break };
             self.actor.handle(message, &mut self.cx).await?;
         }
         self.actor.settled(&mut self.cx).await

@@ -1,10 +1,10 @@
 //! Mailboxes: a bounded queue in front of an actor that stays when the actor is restarted.
 //!
-//!   caller ──tell, send, ask──▶ [queue] ──a poke──▶ ractor's mailbox ──▶ actor takes all that waits
+//!   caller ──tell, send, ask──▶ [queue] ──a poke──▶ ractor's mailbox ──▶ actor works off what waits
 //!
 //! ractor's own mailbox has no bound, so it carries only pokes: one at a time, whatever waits here.
-//! Messages that wait while the actor is restarted are delivered to the new one. Those it had taken
-//! when it died are dropped, which tells everyone who asked at once.
+//! A message leaves the queue when its handling begins. Those that still wait when the actor dies are
+//! delivered to its successor; the one in hand is dropped, which tells whoever asked at once.
 
 use crate::actor::Signal;
 use ractor::ActorRef;
@@ -100,11 +100,7 @@ impl<M: Send + 'static> Mailbox<M> {
     }
 
     /// As `ask`, and gives up after `within`.
-    pub async fn ask_within<R>(
-        &self,
-        within: Duration,
-        make: impl FnOnce(oneshot::Sender<R>) -> M,
-    ) -> Result<R, Gone> {
+    pub async fn ask_within<R>(&self, within: Duration, make: impl FnOnce(oneshot::Sender<R>) -> M) -> Result<R, Gone> {
         tokio::time::timeout(within, self.ask(make)).await.unwrap_or(Err(Gone(self.0.class)))
     }
 
@@ -134,11 +130,15 @@ impl<M: Send + 'static> Mailbox<M> {
         Ok(())
     }
 
+    /// Someone comes: what is told from here on waits for it.
+    pub(crate) fn open(&self) {
+        self.lock().closed = false;
+    }
+
     /// A new incarnation takes over; what waited is its first work.
     pub(crate) fn attach(&self, actor: ActorRef<Signal>) {
         let mut queue = self.lock();
         queue.actor = Some(actor);
-        queue.closed = false;
         queue.poked = false;
         if !queue.waiting.is_empty() {
             queue.poke();
@@ -156,14 +156,24 @@ impl<M: Send + 'static> Mailbox<M> {
         self.0.space.notify_waiters();
     }
 
-    /// Everything that waits, oldest first.
-    pub(crate) fn take(&self) -> VecDeque<M> {
+    /// How many wait now. What comes after this pokes again.
+    pub(crate) fn begin_batch(&self) -> usize {
         let mut queue = self.lock();
         queue.poked = false;
-        let taken = std::mem::take(&mut queue.waiting);
+        queue.waiting.len()
+    }
+
+    /// The oldest that waits.
+    pub(crate) fn pop(&self) -> Option<M> {
+        let mut queue = self.lock();
+        let was_full = queue.waiting.len() >= self.0.limit;
+        let message = queue.waiting.pop_front();
         drop(queue);
-        self.0.space.notify_waiters();
-        taken
+        // All of them: a permit for one is lost if two places come free before the first sender looks.
+        if was_full {
+            self.0.space.notify_waiters();
+        }
+        message
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<M>> {

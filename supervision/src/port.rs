@@ -8,31 +8,29 @@
 //! [`Port`] kills the process.
 
 pub mod child;
+mod inbound;
+mod process;
 pub mod wire;
 
 use crate::Failure;
-use std::collections::VecDeque;
+use inbound::{End, Frame, Inbound};
+use process::{command, exit_failure, forward_lines, not_started, spawn_from_lasting_thread};
+use std::future::pending;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
-use std::sync::{OnceLock, mpsc};
+use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::Child;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info};
 use wire::Kind;
 
-/// A line of a port's stderr; longer lines are cut, the rest of the line is dropped.
-const LOG_LINE_BYTES_MAX: usize = 2000;
 /// How long a port that closed its socket may take to exit.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
-/// A socket is read in pieces of at least this size.
-const READ_BYTES: usize = 64 * 1024;
+/// If nobody listened for a while, what the port said meanwhile is in the socket and is read first.
+const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// How to start a port and what it is allowed.
 #[derive(Debug, Clone)]
@@ -69,10 +67,13 @@ impl PortSpec {
 pub struct Port {
     name: String,
     child: Child,
-    stream: UnixStream,
-    inbound: Inbound,
+    inbound: Inbound<OwnedReadHalf>,
+    outbound: OwnedWriteHalf,
+    message_bytes_max: usize,
     beat_within: Duration,
     heard: Instant,
+    /// Set once when the port seems silent because nobody listened.
+    catch_up_until: Option<Instant>,
     progress: u64,
 }
 
@@ -80,17 +81,18 @@ impl Port {
     /// Starts the program and waits for its hello.
     pub async fn spawn(spec: &PortSpec) -> Result<Self, Failure> {
         let name = spec.name();
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(|e| Failure::start(format!("{name}: {e}")))?;
-        ours.set_nonblocking(true).map_err(|e| Failure::start(format!("{name}: {e}")))?;
-        let stream = UnixStream::from_std(ours).map_err(|e| Failure::start(format!("{name}: {e}")))?;
-        let child = spawn_from_lasting_thread(command(spec, theirs)).await.map_err(|error| not_started(&spec.program, &error))?;
+        let (stream, theirs) = socket_pair().map_err(|error| Failure::start(format!("{name}: {error}")))?;
+        let child = spawn_from_lasting_thread(command(spec, theirs)).await;
+        let (from, outbound) = stream.into_split();
         let mut port = Self {
             name,
-            child,
-            stream,
-            inbound: Inbound::new(spec.message_bytes_max),
+            child: child.map_err(|error| not_started(&spec.program, &error))?,
+            inbound: Inbound::new(from, spec.message_bytes_max),
+            outbound,
+            message_bytes_max: spec.message_bytes_max,
             beat_within: spec.beat_within,
             heard: Instant::now(),
+            catch_up_until: None,
             progress: 0,
         };
         port.forward_logs();
@@ -110,6 +112,14 @@ impl Port {
 
     /// Sends one message. Not to be dropped half-way: part of a message would remain in the socket.
     pub async fn send(&mut self, data: &[u8]) -> Result<(), Failure> {
+        let (bytes, bytes_max) = (data.len(), self.message_bytes_max);
+        if bytes > bytes_max {
+            // Nothing was sent, so the port can go on.
+            return Err(Failure::protocol(format!(
+                "message for {} is {bytes} B, the limit is {bytes_max} B",
+                self.name
+            )));
+        }
         self.write(Kind::Data, data).await
     }
 
@@ -122,15 +132,22 @@ impl Port {
                 Some((Kind::Hello | Kind::Stop, _)) => {
                     return Err(Failure::protocol(format!("{} sent a frame out of place", self.name)));
                 }
-                None => return self.exit_result().await,
+                None => return self.exit_result().await.map(|()| None),
             }
         }
     }
 
-    /// Asks it to end, then TERM after half of `within`, then KILL.
+    /// Asks it to end, then TERM after three quarters of `within`, then KILL.
     pub async fn stop(mut self, within: Duration) {
-        let _ = timeout(within / 4, self.write(Kind::Stop, &[])).await;
-        if timeout(within / 2, self.child.wait()).await.is_ok() {
+        let until_term = Instant::now() + within * 3 / 4;
+        let orderly = async {
+            if self.write(Kind::Stop, &[]).await.is_ok() {
+                // What it still says is read, or it could block on its socket and never hear us.
+                while self.inbound.step().await.is_ok() {}
+            }
+            let _ = self.child.wait().await;
+        };
+        if timeout_at(until_term, orderly).await.is_ok() {
             return;
         }
         if let Some(pid) = self.pid().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
@@ -143,38 +160,62 @@ impl Port {
     }
 
     async fn write(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Failure> {
-        let head = wire::head(kind, payload.len()).map_err(|e| Failure::protocol(e.to_string()))?;
-        let stream = &mut self.stream;
-        let written = timeout(self.beat_within, async {
-            stream.write_all(&head).await?;
-            stream.write_all(payload).await
+        let head = wire::head(kind, payload.len()).map_err(|error| Failure::protocol(error.to_string()))?;
+        let outbound = &mut self.outbound;
+        let writing = timeout(self.beat_within, async {
+            outbound.write_all(&head).await?;
+            outbound.write_all(payload).await
         });
-        match written.await {
+        // Two that both write and do not read would wait for each other.
+        let listening = async {
+            let _ = self.inbound.listen_ahead().await;
+            pending::<()>().await;
+        };
+        let written = tokio::select! {
+            biased;
+            written = writing => written,
+            () = listening => unreachable!("listening is pending for ever"),
+        };
+        match written {
             Err(_) => Err(Failure::hang(format!("{} takes no message for {:?}", self.name, self.beat_within))),
             Ok(Ok(())) => Ok(()),
             // The socket is closed: what the process died of says more than EPIPE.
             Ok(Err(error)) => match self.exit_result().await {
-                Ok(_) => Err(Failure::error(format!("{} ended while it was asked: {error}", self.name))),
+                Ok(()) => Err(Failure::error(format!("{} ended while it was asked: {error}", self.name))),
                 Err(failure) => Err(failure),
             },
         }
     }
 
-    async fn next_frame(&mut self) -> Result<Option<(Kind, Vec<u8>)>, Failure> {
+    async fn next_frame(&mut self) -> Result<Option<Frame>, Failure> {
         loop {
-            let frame = self.inbound.take().map_err(|text| Failure::protocol(format!("{}: {text}", self.name)))?;
-            if let Some(frame) = frame {
-                return Ok(Some(frame));
+            let mut until = self.heard + self.beat_within;
+            if until <= Instant::now() {
+                until = *self.catch_up_until.get_or_insert_with(|| Instant::now() + CATCH_UP);
             }
-            // If nobody listened for a while, what the port said meanwhile is waiting in the socket.
-            let until = (self.heard + self.beat_within).max(Instant::now() + Duration::from_millis(100));
-            match timeout_at(until, self.inbound.fill(&mut self.stream)).await {
+            let step = match timeout_at(until, self.inbound.step()).await {
                 Err(_) => {
                     self.child.start_kill().ok();
                     return Err(Failure::hang(format!("{} is silent for {:?}", self.name, self.beat_within)));
                 }
-                Ok(Ok(0)) | Ok(Err(_)) => return Ok(None),
-                Ok(Ok(_)) => self.heard = Instant::now(),
+                Ok(step) => step,
+            };
+            match step {
+                Ok(frame) => {
+                    (self.heard, self.catch_up_until) = (Instant::now(), None);
+                    if frame.is_some() {
+                        return Ok(frame);
+                    }
+                }
+                Err(End::Closed) => return Ok(None),
+                Err(End::Cut) => {
+                    self.exit_result().await?;
+                    return Err(Failure::protocol(format!("{} ended in the middle of a message", self.name)));
+                }
+                Err(End::Refused(text)) => {
+                    self.child.start_kill().ok();
+                    return Err(Failure::protocol(format!("{}: {text}", self.name)));
+                }
             }
         }
     }
@@ -191,7 +232,6 @@ impl Port {
             Err(_) => return Err(Failure::start(format!("{} said nothing for {within:?}", self.name))),
             Ok(frame) => frame?,
         };
-        self.heard = Instant::now();
         match hello {
             Some((Kind::Hello, body)) if body.get(..2) == Some(&wire::VERSION.to_be_bytes()) => Ok(()),
             Some((Kind::Hello, _)) => {
@@ -199,21 +239,21 @@ impl Port {
             }
             Some(_) => Err(Failure::start(format!("{} did not say hello first", self.name))),
             None => match self.exit_result().await {
-                Ok(_) => Err(Failure::start(format!("{} ended before it said hello", self.name))),
+                Ok(()) => Err(Failure::start(format!("{} ended before it said hello", self.name))),
                 Err(failure) => Err(Failure::start(failure.text)),
             },
         }
     }
 
-    /// What the process died of, once its socket is closed.
-    async fn exit_result(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+    /// What the process died of, once its socket is closed; fine is code 0.
+    async fn exit_result(&mut self) -> Result<(), Failure> {
         match timeout(EXIT_GRACE, self.child.wait()).await {
             Err(_) => {
                 self.child.start_kill().ok();
                 Err(Failure::hang(format!("{} closed its socket and did not exit", self.name)))
             }
             Ok(Err(error)) => Err(Failure::error(format!("{}: {error}", self.name))),
-            Ok(Ok(status)) => exit_failure(&self.name, status).map_or(Ok(None), Err),
+            Ok(Ok(status)) => exit_failure(&self.name, status).map_or(Ok(()), Err),
         }
     }
 
@@ -227,129 +267,8 @@ impl Port {
     }
 }
 
-fn command(spec: &PortSpec, socket: std::os::unix::net::UnixStream) -> Command {
-    let mut command = Command::new(&spec.program);
-    command
-        .args(&spec.args)
-        .envs(spec.env.iter().map(|(key, value)| (key, value)))
-        .env(child::PARENT_ENV, std::process::id().to_string())
-        .env(child::BYTES_MAX_ENV, spec.message_bytes_max.to_string())
-        .stdin(Stdio::from(OwnedFd::from(socket)))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
-}
-
-fn not_started(program: &Path, error: &io::Error) -> Failure {
-    Failure::start(format!("cannot start {}: {error}; set node.ports_dir to where it is", program.display()))
-}
-
-/// `None` for a clean end.
-fn exit_failure(name: &str, status: ExitStatus) -> Option<Failure> {
-    if let Some(signal) = status.signal() {
-        return Some(Failure::signal(format!("{name} was ended by {}", signal_name(signal))));
-    }
-    match status.code() {
-        Some(0) => None,
-        code => Some(Failure::error(format!("{name} exited with code {}", code.unwrap_or(-1)))),
-    }
-}
-
-fn signal_name(signal: i32) -> String {
-    let known = [
-        (4, "SIGILL"),
-        (6, "SIGABRT"),
-        (7, "SIGBUS"),
-        (8, "SIGFPE"),
-        (9, "SIGKILL"),
-        (11, "SIGSEGV"),
-        (15, "SIGTERM"),
-    ];
-    known.iter().find(|(number, _)| *number == signal).map_or(format!("signal {signal}"), |(_, name)| (*name).to_owned())
-}
-
-type SpawnOrder = (Command, tokio::runtime::Handle, oneshot::Sender<io::Result<Child>>);
-
-/// The parent-death signal is sent when the *thread* that forked ends, and runtime threads come and go.
-async fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
-    static SPAWNER: OnceLock<mpsc::Sender<SpawnOrder>> = OnceLock::new();
-    let spawner = SPAWNER.get_or_init(|| {
-        let (orders, inbox) = mpsc::channel::<SpawnOrder>();
-        let work = move || {
-            for (mut command, runtime, reply) in inbox {
-                let _entered = runtime.enter();
-                let _ = reply.send(command.spawn());
-            }
-        };
-        std::thread::Builder::new().name("port-spawner".to_owned()).spawn(work).expect("a thread can be started at launch");
-        orders
-    });
-    let (reply, answer) = oneshot::channel();
-    let order = (command, tokio::runtime::Handle::current(), reply);
-    spawner.send(order).map_err(|_| io::Error::other("the port spawner is gone"))?;
-    answer.await.map_err(|_| io::Error::other("the port spawner is gone"))?
-}
-
-/// Bytes from the port that are not a whole frame yet.
-struct Inbound {
-    bytes: Vec<u8>,
-    bytes_max: usize,
-    ready: VecDeque<(Kind, Vec<u8>)>,
-}
-
-impl Inbound {
-    fn new(bytes_max: usize) -> Self {
-        Self { bytes: Vec::new(), bytes_max, ready: VecDeque::new() }
-    }
-
-    async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
-        let wanted = self.missing_bytes().max(READ_BYTES);
-        self.bytes.reserve(wanted);
-        stream.read_buf(&mut self.bytes).await
-    }
-
-    /// Bytes missing from the frame whose head has arrived; its length was checked by `take`.
-    fn missing_bytes(&self) -> usize {
-        let Some(head) = self.head() else { return 0 };
-        let length = wire::parse_head(head, self.bytes_max).map_or(0, |(_, length)| length);
-        (wire::HEAD_BYTES + length).saturating_sub(self.bytes.len())
-    }
-
-    fn head(&self) -> Option<[u8; wire::HEAD_BYTES]> {
-        self.bytes.get(..wire::HEAD_BYTES)?.try_into().ok()
-    }
-
-    fn take(&mut self) -> Result<Option<(Kind, Vec<u8>)>, String> {
-        let mut used = 0;
-        while let Some(head) = self.bytes.get(used..used + wire::HEAD_BYTES) {
-            let head = head.try_into().expect("the slice has the head's length");
-            let (kind, length) = wire::parse_head(head, self.bytes_max)?;
-            let start = used + wire::HEAD_BYTES;
-            let Some(payload) = self.bytes.get(start..start + length) else { break };
-            self.ready.push_back((kind, payload.to_vec()));
-            used = start + length;
-        }
-        self.bytes.drain(..used);
-        Ok(self.ready.pop_front())
-    }
-}
-
-/// Puts what a port prints into the node's log, under the port's name.
-async fn forward_lines(mut from: impl AsyncRead + Unpin, port: String) {
-    let mut line = Vec::new();
-    let mut piece = [0; 1024];
-    while let Ok(count @ 1..) = from.read(&mut piece).await {
-        for &byte in &piece[..count] {
-            if byte == b'\n' {
-                info!(%port, "{}", String::from_utf8_lossy(&line).trim_end());
-                line.clear();
-            } else if line.len() < LOG_LINE_BYTES_MAX {
-                line.push(byte);
-            }
-        }
-    }
-    if !line.is_empty() {
-        info!(%port, "{}", String::from_utf8_lossy(&line).trim_end());
-    }
+fn socket_pair() -> io::Result<(UnixStream, std::os::unix::net::UnixStream)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, theirs))
 }

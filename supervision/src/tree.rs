@@ -1,9 +1,10 @@
 //! The tree as data: who is there, in which order they start, what happens when one fails.
 
-use crate::actor::{Actor, Never, Place, Runner, Service, ServiceCx, Start};
+use crate::Failure;
+use crate::actor::{Actor, Birth, Never, Runner, Service, ServiceCx, Start};
 use crate::mailbox::{Mailbox, Overflow};
 use crate::policy::{Backoff, Exhausted, Intensity, Strategy};
-use crate::Failure;
+use crate::supervisor::KILL_WITHIN;
 use ractor::{ActorCell, SpawnErr};
 use std::future::Future;
 use std::pin::Pin;
@@ -39,7 +40,7 @@ type Spawned = Pin<Box<dyn Future<Output = Result<ActorCell, SpawnErr>> + Send>>
 
 /// How to start one actor, again and again.
 pub(crate) struct Leaf {
-    pub spawn: Box<dyn Fn(Place, ActorCell) -> Spawned + Send + Sync>,
+    pub spawn: Box<dyn Fn(Birth) -> Spawned + Send + Sync>,
     /// Tells everyone who waits that nobody comes.
     pub close: Box<dyn Fn() + Send + Sync>,
 }
@@ -56,8 +57,9 @@ where
 {
     let make = Arc::new(make);
     let (to_spawn, to_close) = (mailbox.clone(), mailbox.clone());
-    let spawn = move |place: Place, parent: ActorCell| -> Spawned {
-        let start = Start { make: make.clone(), mailbox: to_spawn.clone(), place };
+    let spawn = move |birth: Birth| -> Spawned {
+        let Birth { place, alive, parent } = birth;
+        let start = Start { make: make.clone(), mailbox: to_spawn.clone(), place, alive };
         Box::pin(async move {
             let (actor, _) = ractor::Actor::spawn_linked(None, Runner::<A, F>::new(), start, parent).await?;
             Ok(actor.get_cell())
@@ -111,9 +113,9 @@ impl Node {
         self
     }
 
-    /// What all children may take, one after the other.
+    /// What all children may take, one after the other and with force.
     pub(crate) fn stop_within_of(tree: &Tree) -> Duration {
-        tree.children.iter().map(|child| child.stop_within).sum::<Duration>() + STOP_WITHIN
+        tree.children.iter().map(|child| child.stop_within + KILL_WITHIN).sum::<Duration>() + STOP_WITHIN
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::wire::{self, Kind};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,7 @@ pub fn enter(program: &str) -> Result<(Speaker, Listener), EnterError> {
     let io_error = |error| EnterError::Io(program.to_owned(), error);
     let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().map_err(io_error)?);
     let writer = stream.try_clone().map_err(io_error)?;
-    let speaker = Speaker { stream: Arc::new(Mutex::new(writer)), progress: Arc::new(AtomicU64::new(0)) };
+    let speaker = Speaker { stream: Arc::new(Mutex::new(writer)), progress: Arc::new(AtomicU64::new(0)), bytes_max };
     let hello = [&wire::VERSION.to_be_bytes()[..], program.as_bytes()].concat();
     speaker.write(Kind::Hello, &hello).map_err(io_error)?;
     speaker.clone().beat_for_ever(program).map_err(io_error)?;
@@ -75,11 +75,16 @@ fn confine(program: &str, parent: i32) -> Result<(), EnterError> {
 pub struct Speaker {
     stream: Arc<Mutex<UnixStream>>,
     progress: Arc<AtomicU64>,
+    bytes_max: usize,
 }
 
 impl Speaker {
     /// Returns when the node's socket has taken it; a node that does not read slows its port.
     pub fn send(&self, data: &[u8]) -> io::Result<()> {
+        if data.len() > self.bytes_max {
+            let text = format!("message is {} B, the limit is {} B", data.len(), self.bytes_max);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         self.write(Kind::Data, data)
     }
 
@@ -91,8 +96,18 @@ impl Speaker {
     fn write(&self, kind: Kind, payload: &[u8]) -> io::Result<()> {
         let head = wire::head(kind, payload.len())?;
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        stream.write_all(&head)?;
-        stream.write_all(payload)
+        let mut parts = [IoSlice::new(&head), IoSlice::new(payload)];
+        let mut rest = &mut parts[..];
+        // Both in one call as a rule, so that the node wakes up once.
+        while !rest.is_empty() {
+            match stream.write_vectored(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => IoSlice::advance_slices(&mut rest, count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn beat_for_ever(self, program: &str) -> io::Result<()> {

@@ -1,0 +1,69 @@
+//! A running tree, as `main` holds it.
+
+use crate::life::{Alive, Ending, Leash, Remains};
+use crate::supervisor::{KILL_WITHIN, Supervisor, SupervisorStart, close_mailboxes, start_failure};
+use crate::tree::{Node, Tree};
+use crate::{Failure, Roll};
+use ractor::Actor;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+/// A running tree. Dropping it kills what runs; [`Root::stop`] ends it in good order.
+pub struct Root {
+    leash: Leash,
+    remains: Remains,
+    ending: Ending,
+    /// The top supervisor is no more and all mailboxes are closed.
+    ended: CancellationToken,
+    path: String,
+    roll: Roll,
+    stop_within: Duration,
+}
+
+impl Root {
+    /// Starts everything in order, or nothing.
+    pub async fn start(tree: Tree, roll: Roll) -> Result<Self, Failure> {
+        let path = tree.name.clone();
+        let stop_within = Node::stop_within_of(&tree);
+        let tree = Arc::new(tree);
+        let ending = Ending::default();
+        let (alive, remains) = Alive::new(None);
+        let (up, top) = (path.clone(), tree.clone());
+        let start = SupervisorStart { tree: top, path: up, roll: roll.clone(), ending: ending.clone(), alive };
+        let started = Actor::spawn(None, Supervisor, start).await;
+        let (actor, handle) = started.map_err(|error| {
+            tree.children.iter().for_each(close_mailboxes);
+            start_failure(error)
+        })?;
+        let ended = CancellationToken::new();
+        let over = ended.clone().drop_guard();
+        tokio::spawn(async move {
+            let _ = handle.await;
+            tree.children.iter().for_each(close_mailboxes);
+            drop(over);
+        });
+        Ok(Self { leash: Leash(actor.get_cell()), remains, ending, ended, path, roll, stop_within })
+    }
+
+    /// Waits until the tree has failed as a whole, and says why. Safe to drop half-way and to call again.
+    pub async fn failed(&mut self) -> Failure {
+        self.ended.cancelled().await;
+        let status = self.roll.get(&self.path);
+        status.and_then(|status| status.last).unwrap_or_else(|| Failure::error("the tree ended by itself"))
+    }
+
+    /// Stops everything in reverse order, each child within its deadline.
+    pub async fn stop(mut self) {
+        self.ending.end_for_good();
+        self.leash.0.stop(None);
+        if timeout(self.stop_within, self.remains.gone()).await.is_err() {
+            error!(path = %self.path, within = ?self.stop_within, "the tree did not stop in time and is killed");
+            self.leash.0.kill();
+            let _ = timeout(KILL_WITHIN, self.remains.gone()).await;
+        }
+        let _ = timeout(KILL_WITHIN, self.ended.cancelled()).await;
+    }
+}

@@ -1,0 +1,104 @@
+//! A port that misbehaves on demand: the word it is sent, or its first argument, says how.
+//!
+//! `parent` as an argument turns it into a node that starts a port and waits to be killed.
+
+use rustix::process::{Signal, getpid, kill_process};
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+use supervision::port::child::{Listener, Speaker, enter};
+use supervision::port::wire::{self, Kind};
+use supervision::{Port, PortSpec};
+
+fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("parent") => parent(),
+        Some("mute") => std::thread::sleep(Duration::from_secs(600)),
+        Some("other-version") => hello(wire::VERSION + 1),
+        Some("no-hello") => raw(&[&head(Kind::Data, 2)[..], b"hi"].concat()),
+        Some("early-exit") => std::process::exit(3),
+        _ => port(),
+    }
+}
+
+fn port() {
+    let (speaker, mut listener) = match enter("supervision-test-port") {
+        Ok(ends) => ends,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(2);
+        }
+    };
+    while let Some(order) = listener.recv().expect("the node speaks our protocol") {
+        obey(&order, &speaker, &mut listener);
+    }
+}
+
+fn obey(order: &[u8], speaker: &Speaker, listener: &mut Listener) {
+    let order = String::from_utf8_lossy(order).into_owned();
+    let (word, rest) = order.split_once(' ').unwrap_or((&order, ""));
+    let number = || rest.parse::<usize>().expect("the order has a number");
+    match word {
+        "echo" => speaker.send(rest.as_bytes()).expect("the node listens"),
+        "bytes" => speaker.send(&vec![7; number()]).expect("the node listens"),
+        "send-error" => {
+            let error = speaker.send(&vec![7; number()]).expect_err("the message is over the limit");
+            speaker.send(error.to_string().as_bytes()).expect("the node listens");
+        }
+        "flood" => (0..number()).for_each(|n| {
+            let mut message = vec![0; 300_000];
+            message[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            speaker.send(&message).expect("the node listens");
+        }),
+        "say" => (0..number()).for_each(|n| eprintln!("line {n} {}", "x".repeat(3000))),
+        "print" => println!("{rest}"),
+        "work" => (0..number()).for_each(|_| speaker.progress()),
+        "abort" => std::process::abort(),
+        "segv" => signal_self(Signal::SEGV),
+        "freeze" => signal_self(Signal::STOP),
+        "exit" => std::process::exit(rest.parse().expect("the order has a code")),
+        "oversize" => raw(&head(Kind::Data, number())),
+        "unknown-kind" => raw(&[0, 0, 0, 0, 99]),
+        "cut" => {
+            raw(&[&head(Kind::Data, 100)[..], b"only this"].concat());
+            std::process::exit(0);
+        }
+        "deaf" => std::thread::sleep(Duration::from_secs(600)),
+        "ignore-stop" => while listener.recv().is_ok() {},
+        other => panic!("unknown order {other}"),
+    }
+}
+
+/// The first SIGSEGV only removes the handler that Rust installs against stack overflow.
+fn signal_self(signal: Signal) {
+    loop {
+        kill_process(getpid(), signal).expect("a process may signal itself");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn head(kind: Kind, bytes: usize) -> [u8; wire::HEAD_BYTES] {
+    wire::head(kind, bytes).expect("the length fits")
+}
+
+fn hello(version: u16) {
+    raw(&[&head(Kind::Hello, 2)[..], &version.to_be_bytes()].concat());
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+/// Past the speaker, which would refuse to break the protocol.
+fn raw(bytes: &[u8]) {
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().expect("standard input is open");
+    UnixStream::from(socket).write_all(bytes).expect("the node listens");
+}
+
+fn parent() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
+    runtime.block_on(async {
+        let spec = PortSpec::new(std::env::current_exe().expect("it has a path"), 1000);
+        let port = Port::spawn(&spec).await.expect("the port starts");
+        println!("{}", port.pid().expect("the port runs"));
+        std::future::pending::<()>().await;
+    });
+}
