@@ -32,8 +32,8 @@ pub(super) struct Inbound<R> {
     /// The frame whose head is here.
     begun: Option<Frame>,
     payload_bytes: usize,
-    /// Frames that came while a message was being sent. Holds two messages of the longest at most; then
-    /// the port has to wait.
+    /// Frames that came while a message was being sent: at most one message over the longest. When full,
+    /// the port waits; if it reads nothing meanwhile, the send ends as a hang.
     early: VecDeque<Frame>,
     early_bytes: usize,
 }

@@ -1,1 +1,206 @@
+//! Each way in which a port can end or misbehave has its own kind and text.
 
+use crate::helpers::*;
+use crate::ports::{PROGRAM, order, port, spec};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use supervision::{Failure, FailureKind, Port};
+
+/// The port gets an order that ends it.
+async fn check(ending: &str, kind: FailureKind, text: &str) {
+    let mut spec = spec();
+    spec.beat_within = Duration::from_millis(800);
+    let mut port = Port::spawn(&spec).await.expect("the port starts");
+    order(&mut port, ending).await;
+    let failure = loop {
+        match tokio::time::timeout(PATIENCE, port.recv()).await.expect("it is noticed") {
+            Ok(message) => assert!(message.is_some(), "{ending} is no clean end"),
+            Err(failure) => break failure,
+        }
+    };
+    assert_eq!(failure, Failure { kind, text: text.to_owned() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_is_named() {
+    check("abort", FailureKind::Signal, "supervision-test-port was ended by SIGABRT").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segfault_is_named() {
+    check("segv", FailureKind::Signal, "supervision-test-port was ended by SIGSEGV").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exit_code_is_named() {
+    check("exit 7", FailureKind::Error, "supervision-test-port exited with code 7").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_port_hangs() {
+    check("freeze", FailureKind::Hang, "supervision-test-port is silent for 800ms").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_over_the_limit_breaks_the_protocol() {
+    let text = "supervision-test-port: port frame is 2000001 B, the limit is 2000000 B";
+    check("oversize 2000001", FailureKind::Protocol, text).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_frame_breaks_the_protocol() {
+    check("unknown-kind", FailureKind::Protocol, "supervision-test-port: port frame has unknown kind 99").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_within_a_message_breaks_the_protocol() {
+    check("cut", FailureKind::Protocol, "supervision-test-port ended in the middle of a message").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_port_takes_no_message_and_says_what_it_died_of() {
+    let mut port = port().await;
+    order(&mut port, "abort").await;
+    let until = Instant::now() + PATIENCE;
+    let failure = loop {
+        assert!(Instant::now() < until, "it takes messages for ever");
+        if let Err(failure) = port.send(b"work 1").await {
+            break failure;
+        }
+    };
+    assert_eq!(failure, Failure::signal("supervision-test-port was ended by SIGABRT"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exit_with_code_0_is_a_clean_end() {
+    let mut port = port().await;
+    order(&mut port, "exit 0").await;
+    assert_eq!(port.recv().await, Ok(None));
+    assert_eq!(port.recv().await, Ok(None), "it may be asked again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hang_is_noticed_by_one_who_listens_only_for_moments() {
+    let mut spec = spec();
+    spec.beat_within = Duration::from_millis(600);
+    let mut port = Port::spawn(&spec).await.expect("the port starts");
+    order(&mut port, "freeze").await;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < until, "the hang was never noticed");
+        if let Ok(Err(failure)) = tokio::time::timeout(Duration::from_millis(20), port.recv()).await {
+            return assert_eq!(failure.kind, FailureKind::Hang);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_is_not_called_silent_because_nobody_listened() {
+    let mut spec = spec();
+    spec.beat_within = Duration::from_millis(600);
+    let mut port = Port::spawn(&spec).await.expect("the port starts");
+    order(&mut port, "echo I was here").await;
+    tokio::time::sleep(spec.beat_within * 2).await;
+    assert_eq!(port.recv().await, Ok(Some(b"I was here".to_vec())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_takes_no_message_hangs() {
+    let mut spec = spec();
+    spec.beat_within = Duration::from_millis(600);
+    let mut port = Port::spawn(&spec).await.expect("the port starts");
+    order(&mut port, "deaf").await;
+    let failure = port.send(&vec![b'x'; 1_900_000]).await.expect_err("the socket is full");
+    assert_eq!(failure, Failure::hang("supervision-test-port takes no message for 600ms"));
+}
+
+async fn start_failure(how: &str) -> Failure {
+    let mut spec = spec();
+    spec.args = vec![how.to_owned()];
+    spec.start_within = Duration::from_millis(500);
+    Port::spawn(&spec).await.err().expect("it does not start")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_failed_start_says_what_was_missing() {
+    let texts = [
+        ("mute", "supervision-test-port said nothing for 500ms"),
+        ("other-version", "supervision-test-port is of another version; install matching programs"),
+        ("no-hello", "supervision-test-port did not say hello first"),
+        ("early-exit", "supervision-test-port exited with code 3"),
+    ];
+    for (how, text) in texts {
+        assert_eq!(start_failure(how).await, Failure::start(text));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_not_there_is_named_with_the_way_out() {
+    let failure = Port::spawn(&supervision::PortSpec::new("/nowhere/port", 10)).await.err().expect("it does not start");
+    assert_eq!(failure.kind, FailureKind::Start);
+    assert!(failure.text.starts_with("cannot start /nowhere/port: "), "{failure}");
+    assert!(failure.text.ends_with("set node.ports_dir to where it is"), "{failure}");
+}
+
+#[test]
+fn a_port_that_a_person_starts_says_what_it_is() {
+    let ended = std::process::Command::new(PROGRAM).output().expect("the test port can be run");
+    assert_eq!(ended.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(said.contains("a node starts it"), "{said}");
+}
+
+/// Counts what the log of the tests' process gets.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+struct Text<'a>(&'a mut String);
+
+impl tracing::field::Visit for Text<'_> {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            *self.0 = format!("{value:?}");
+        }
+    }
+}
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_event()
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut Text(&mut text));
+        self.0.lock().expect("no test panics while writing").push(text);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn what_a_port_prints_is_in_the_log_and_a_long_line_is_cut() {
+    let lines = Lines::default();
+    let _here = tracing::subscriber::set_default(lines.clone());
+    let mut port = port().await;
+    order(&mut port, "say 50").await;
+    order(&mut port, "print on standard output").await;
+    let read = || lines.0.lock().expect("no test panics while writing").clone();
+    eventually("both streams are forwarded", || {
+        read().contains(&"on standard output".to_owned()) && read().iter().any(|line| line.starts_with("line 49 "))
+    })
+    .await;
+    let long: Vec<_> = read().into_iter().filter(|line| line.starts_with("line ")).collect();
+    assert_eq!(long.len(), 50);
+    assert!(long.iter().all(|line| line.len() == 2000), "a line is cut at 2,000 bytes");
+}
