@@ -43,10 +43,18 @@ impl fmt::Debug for Login {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Report {
     /// The stream is understood; frames follow.
-    Opened { codec: String, width: u32, height: u32, decoder: String },
+    Opened {
+        codec: String,
+        width: u32,
+        height: u32,
+        decoder: String,
+    },
     Frame(Frame),
     /// The source failed; the port ends with code 0 after this. Not the port's fault: no restart budget is spent.
-    Failed { fault: SourceFault, text: String },
+    Failed {
+        fault: SourceFault,
+        text: String,
+    },
     /// A file was played to its end.
     Ended,
 }

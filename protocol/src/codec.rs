@@ -37,7 +37,8 @@ pub fn decode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T
         return Err(CodecError::Version(version));
     }
     let config = bincode::config::standard().with_limit::<LIMIT>();
-    let (message, used) = bincode::serde::decode_from_slice(body, config).map_err(|e| CodecError::Garbled(e.to_string()))?;
+    let (message, used) =
+        bincode::serde::decode_from_slice(body, config).map_err(|e| CodecError::Garbled(e.to_string()))?;
     if used != body.len() {
         return Err(CodecError::Garbled(format!("{} B left over", body.len() - used)));
     }

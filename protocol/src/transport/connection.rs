@@ -1,0 +1,129 @@
+//! A connection to a peer whose certificate was verified: who it is, and its streams.
+
+use super::endpoint::canonical;
+use super::message::{PendingStream, Rx, SendError, Tx};
+use super::reason::{connection_lost, ending};
+use super::{CloseCode, Lost, PendingFrame};
+use crate::link::Open;
+use crate::{FrameHeader, Identity};
+use quinn::ConnectionError;
+use rustls::pki_types::CertificateDer;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Cheap to clone; closes when the last clone and the last stream are dropped.
+#[derive(Clone)]
+pub struct Connection {
+    quic: quinn::Connection,
+    peer: Arc<Identity>,
+    /// What this side said when it closed: QUIC remembers only the peer's words.
+    closed_as: Arc<OnceLock<String>>,
+}
+
+impl Connection {
+    /// Takes a verified connection; one without an identity is closed, and the error says why.
+    pub(super) fn new(quic: quinn::Connection) -> Result<Self, String> {
+        let certificates = quic.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
+        let identity = match certificates.as_deref().and_then(|chain| chain.first()) {
+            Some(certificate) => Identity::from_certificate(certificate).map_err(|e| e.to_string()),
+            None => Err("it presented no certificate; issue one from our CA".to_owned()),
+        };
+        match identity {
+            Ok(peer) => Ok(Self { quic, peer: Arc::new(peer), closed_as: Arc::default() }),
+            Err(why) => {
+                quic.close(CloseCode::Refused.on_wire(), why.as_bytes());
+                Err(why)
+            }
+        }
+    }
+
+    /// Who the peer is, from its certificate.
+    pub fn peer(&self) -> &Identity {
+        &self.peer
+    }
+
+    pub fn remote_addr(&self) -> SocketAddr {
+        canonical(self.quic.remote_address())
+    }
+
+    /// The current estimate of a round trip.
+    pub fn rtt(&self) -> Duration {
+        self.quic.rtt()
+    }
+
+    /// Waits for the end of the connection and says why it ended. Cancel-safe; any number may wait.
+    pub async fn closed(&self) -> String {
+        let error = self.quic.closed().await;
+        match (&error, self.closed_as.get()) {
+            (ConnectionError::LocallyClosed, Some(reason)) => reason.clone(),
+            _ => ending(&error).text(),
+        }
+    }
+
+    /// The code with which the peer closed; `None` while open, or when it ended in another way.
+    pub fn close_code(&self) -> Option<CloseCode> {
+        match self.quic.close_reason()? {
+            ConnectionError::ApplicationClosed(close) => CloseCode::from_wire(close.error_code),
+            _ => None,
+        }
+    }
+
+    /// Ends the connection now; what is on the way is dropped. The peer reads `reason`.
+    ///
+    /// To be sure that a last message arrives, let its receiver close.
+    pub fn close(&self, code: CloseCode, reason: &str) {
+        self.closed_as.get_or_init(|| format!("closed by this side ({code}): {reason}"));
+        self.quic.close(code.on_wire(), reason.as_bytes());
+    }
+
+    /// Opens a stream and says what it is. Waits while the peer has `STREAMS_MAX` of ours open.
+    pub async fn open_bi(&self, open: &Open) -> Result<(Tx, Rx), Lost> {
+        let (send, recv) = self.quic.open_bi().await.map_err(|e| connection_lost(&e))?;
+        let mut tx = Tx::new(send, stream_priority(open));
+        match tx.send(open).await {
+            Ok(()) => Ok((tx, Rx::new(recv))),
+            Err(SendError::Lost(lost)) => Err(lost),
+            Err(unfit) => Err(Lost::Stream(unfit.to_string())),
+        }
+    }
+
+    /// The next stream that the peer opens. Does not wait for what it says: see [`PendingStream::open`]. Cancel-safe.
+    pub async fn accept_bi(&self) -> Result<PendingStream, Lost> {
+        let (send, recv) = self.quic.accept_bi().await.map_err(|e| connection_lost(&e))?;
+        Ok(PendingStream::new(send, recv))
+    }
+
+    /// Sends one frame on a stream of its own, behind everything else and by its priority.
+    ///
+    /// Returns when the transport has taken all of it, not when it has arrived. Waits while
+    /// `FRAMES_IN_FLIGHT_MAX` frames are on the way. Dropped half way (a stale frame), it resets the stream.
+    pub async fn open_frame(&self, header: &FrameHeader, pixels: &[u8]) -> Result<(), SendError> {
+        let head = super::frames::head(header, pixels)?;
+        let send = self.quic.open_uni().await.map_err(|e| connection_lost(&e))?;
+        super::frames::send(Tx::new(send, super::frames::stream_priority(header.priority)), &head, pixels).await
+    }
+
+    /// The next frame's stream. Does not wait for its bytes: see [`PendingFrame::read`]. Cancel-safe.
+    pub async fn accept_frame(&self) -> Result<PendingFrame, Lost> {
+        let recv = self.quic.accept_uni().await.map_err(|e| connection_lost(&e))?;
+        Ok(PendingFrame::new(Rx::new(recv)))
+    }
+}
+
+/// Higher leaves first. Frames are below all of these.
+pub(super) fn stream_priority(open: &Open) -> i32 {
+    match open {
+        Open::Control => 2,
+        // A verdict is late or on time; events may take as long as they take.
+        Open::Verdicts { .. } => 1,
+        Open::Events | Open::Admin | Open::Frame => 0,
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({} at {})", self.peer, self.remote_addr())
+    }
+}

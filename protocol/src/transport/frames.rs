@@ -1,0 +1,128 @@
+//! A frame: one unidirectional stream with what it is, its header and its pixels.
+//!
+//!   [length][Open::Frame] [length][FrameHeader] [pixels, as many as the header's size has] end
+//!
+//! A frame is worth something while it is new. Its sender drops it half way when a newer one is
+//! there, which resets the stream; its reader gets `Withdrawn` and counts it.
+
+use super::message::{RecvError, Rx, SendError, Tx, framed};
+use super::settings::FRAME_WITHIN;
+use super::{CloseCode, Lost};
+use crate::limits::FRAME_HEADER_BYTES_MAX;
+use crate::link::Open;
+use crate::{FrameHeader, Priority};
+
+/// Why a frame was not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameRefusal {
+    /// Its sender gave it up for a newer one. Nothing is wrong.
+    #[error("the sender withdrew the frame")]
+    Withdrawn,
+    #[error("the frame was not here within {} s", FRAME_WITHIN.as_secs())]
+    TooSlow,
+    /// Close the connection as [`CloseCode::Protocol`].
+    #[error("frame refused: {0}")]
+    Garbled(String),
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// Below every other stream, whose priorities begin at 0.
+pub(super) fn stream_priority(priority: Priority) -> i32 {
+    match priority {
+        Priority::Low => -4,
+        Priority::Normal => -3,
+        Priority::High => -2,
+        Priority::Critical => -1,
+    }
+}
+
+/// What goes before the pixels; refuses a frame that its receiver would.
+pub(super) fn head(header: &FrameHeader, pixels: &[u8]) -> Result<Vec<u8>, SendError> {
+    let bytes = header.pixel_bytes().map_err(SendError::Unfit)?;
+    if bytes != pixels.len() {
+        let (width, height) = (header.width, header.height);
+        let why = format!("a frame of {width}x{height} has {bytes} B of pixels, not {} B", pixels.len());
+        return Err(SendError::Unfit(why));
+    }
+    let mut head = framed(&Open::Frame, FRAME_HEADER_BYTES_MAX)?;
+    head.extend(framed(header, FRAME_HEADER_BYTES_MAX)?);
+    Ok(head)
+}
+
+pub(super) async fn send(mut tx: Tx, head: &[u8], pixels: &[u8]) -> Result<(), SendError> {
+    tx.write(head).await?;
+    tx.write(pixels).await?;
+    Ok(tx.finish()?)
+}
+
+/// A frame on its way in. Dropped, it tells the sender to stop.
+pub struct PendingFrame {
+    rx: Rx,
+}
+
+impl PendingFrame {
+    pub(super) fn new(rx: Rx) -> Self {
+        Self { rx }
+    }
+
+    /// Reads the whole frame, within [`FRAME_WITHIN`].
+    ///
+    /// A peer may have `FRAMES_IN_FLIGHT_MAX` of these: whoever reads them all at once holds as
+    /// many frames in memory as the peer has sent.
+    pub async fn read(mut self) -> Result<(FrameHeader, Vec<u8>), FrameRefusal> {
+        let result = match tokio::time::timeout(FRAME_WITHIN, read(&mut self.rx)).await {
+            Ok(result) => result,
+            Err(_) => Err(FrameRefusal::TooSlow),
+        };
+        match &result {
+            Err(FrameRefusal::Garbled(_)) => self.rx.stop(CloseCode::Protocol),
+            Err(FrameRefusal::TooSlow) => self.rx.stop(CloseCode::TooSlow),
+            _ => {}
+        }
+        result
+    }
+}
+
+async fn read(rx: &mut Rx) -> Result<(FrameHeader, Vec<u8>), FrameRefusal> {
+    let garbled = |why: String| FrameRefusal::Garbled(why);
+    match rx.recv_within::<Open, FRAME_HEADER_BYTES_MAX>().await? {
+        Some(Open::Frame) => {}
+        Some(other) => return Err(garbled(format!("a frame's stream was opened as {}", other.name()))),
+        None => return Err(garbled("its stream is empty".to_owned())),
+    }
+    let header = rx.recv_within::<FrameHeader, FRAME_HEADER_BYTES_MAX>().await?;
+    let header = header.ok_or_else(|| garbled("it has no header".to_owned()))?;
+    // Before anything is allocated: the size is the peer's claim.
+    let bytes = header.pixel_bytes().map_err(garbled)?;
+    let mut pixels = Vec::with_capacity(bytes);
+    // One byte more than announced, so that a stream that goes on is noticed.
+    while let Some(chunk) = rx.read_raw(bytes + 1 - pixels.len()).await? {
+        if pixels.len() + chunk.as_ref().len() > bytes {
+            return Err(garbled(format!("it goes on after the {bytes} B of {}x{}", header.width, header.height)));
+        }
+        pixels.extend_from_slice(chunk.as_ref());
+    }
+    if pixels.len() < bytes {
+        return Err(garbled(format!("it ends after {} of {bytes} B", pixels.len())));
+    }
+    Ok((header, pixels))
+}
+
+impl From<Lost> for FrameRefusal {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Stream(_) => Self::Withdrawn,
+            Lost::Connection(why) => Self::Lost(why),
+        }
+    }
+}
+
+impl From<RecvError> for FrameRefusal {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Lost(lost) => lost.into(),
+            RecvError::Garbled(why) => Self::Garbled(why),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Times, windows and the socket: what every connection of a node has in common.
+
+use crate::limits::{FRAME_BYTES_MAX, FRAMES_IN_FLIGHT_MAX, STREAMS_MAX};
+use quinn::{TransportConfig, VarInt};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Streams of another version of this protocol are not understood: the handshake ends there.
+pub(super) const ALPN: &[u8] = b"watchtree/1";
+
+/// A peer that has not finished its handshake by then is dropped.
+pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A dial that has not succeeded by then has failed, name lookup included.
+pub const DIAL_WITHIN: Duration = Duration::from_secs(5);
+
+/// An opened stream that has not said what it is by then is given up.
+pub const OPEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// A frame that has not arrived whole by then is given up: nobody waits for its verdict any more.
+pub const FRAME_WITHIN: Duration = Duration::from_secs(10);
+
+/// Both sides say something at least this often.
+pub const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(1);
+
+/// A peer that was silent for so long is gone. The only failure detector between hosts.
+pub const SILENCE_MAX: Duration = Duration::from_secs(4);
+
+/// Handshakes that an endpoint has under way at once. When full, the next is turned away and dials again.
+pub const HANDSHAKES_MAX: usize = 64;
+
+/// One stream may hold a whole frame and its headers before anybody reads.
+const STREAM_WINDOW_BYTES: u32 = FRAME_BYTES_MAX as u32 + 64 * 1024;
+
+/// What a peer may have sent on all streams before anybody reads; when full, it waits, control included.
+/// So that ordinary frames (under 1.6 MB) never fill it, it holds more than `FRAMES_IN_FLIGHT_MAX` of them.
+const CONNECTION_WINDOW_BYTES: u32 = 4 * FRAME_BYTES_MAX as u32;
+
+/// What this side keeps until it is acknowledged. When full, writers wait. For the same reason it
+/// holds `FRAMES_IN_FLIGHT_MAX` frames of 720p and a message.
+const SEND_WINDOW_BYTES: u64 = FRAMES_IN_FLIGHT_MAX as u64 * (1280 * 720 * 3 / 2) + 1024 * 1024;
+
+/// Kernel buffers of the socket, each way. The usual 212 KB lost packets by the thousand on
+/// loopback; 4 MiB lost none. Best effort: the host's `net.core.rmem_max` and `wmem_max` cap it.
+const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Before anything was measured. QUIC's 333 ms would repeat a lost first packet only after 1 s,
+/// which is what dialling a node that is just starting meets.
+const FIRST_RTT_GUESS: Duration = Duration::from_millis(100);
+
+pub(super) fn transport_config() -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    let silence_max = SILENCE_MAX.try_into().expect("4 s fit the millisecond field");
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
+        .max_concurrent_uni_streams(VarInt::from_u32(FRAMES_IN_FLIGHT_MAX))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .send_window(SEND_WINDOW_BYTES)
+        .keep_alive_interval(Some(KEEP_ALIVE_EVERY))
+        .max_idle_timeout(Some(silence_max))
+        .initial_rtt(FIRST_RTT_GUESS)
+        // Frames of one priority leave one after another: interleaved, each would arrive as late as the last.
+        .send_fairness(false)
+        // Nothing here reads datagrams yet, so none are taken in.
+        .datagram_receive_buffer_size(None);
+    Arc::new(config)
+}
+
+pub(super) fn listening_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = udp(Domain::for_address(addr))?;
+    if addr.is_ipv6() && addr.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&SockAddr::from(addr))?;
+    Ok(socket.into())
+}
+
+/// Reaches both address families where the host has both.
+pub(super) fn dialling_socket() -> io::Result<UdpSocket> {
+    let v4: SocketAddr = (std::net::Ipv4Addr::UNSPECIFIED, 0).into();
+    listening_socket((std::net::Ipv6Addr::UNSPECIFIED, 0).into()).or_else(|_| listening_socket(v4))
+}
+
+fn udp(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    for result in [socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES), socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)] {
+        if let Err(error) = result {
+            tracing::debug!(%error, "UDP buffers stay at the host's default size");
+        }
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_frames_in_flight_leave_room_for_control() {
+        let frame_bytes = 1280 * 720 * 3 / 2;
+        assert!(u64::from(FRAMES_IN_FLIGHT_MAX) * frame_bytes < u64::from(CONNECTION_WINDOW_BYTES));
+        assert!(u64::from(FRAMES_IN_FLIGHT_MAX) * frame_bytes < SEND_WINDOW_BYTES);
+    }
+}
