@@ -11,4 +11,6 @@ pub mod outbox;
 pub mod receiver;
 pub mod store;
 #[cfg(test)]
+mod link_tests;
+#[cfg(test)]
 mod testing;

@@ -81,7 +81,10 @@ async fn session(connection: &Connection, outbox: &Outbox, place: &Place) -> Res
         place.note(format!("{} unacked", accepted.saturating_sub(sent.acked)));
         tokio::select! {
             biased;
-            message = rx.recv() => sent.acked(message.map_err(text)?, outbox).await?,
+            message = rx.recv() => {
+                let through = sent.acked(message.map_err(text)?, accepted)?;
+                outbox.ack(through).await.map_err(text)?;
+            }
             batch = outbox.next(sent.seq), if accepted > sent.seq && sent.window() > 0 => {
                 sent.send(batch.map_err(text)?, &mut tx).await?;
             }
@@ -122,13 +125,17 @@ impl Sent {
         Ok(())
     }
 
-    async fn acked(&mut self, message: Option<EventsDown>, outbox: &Outbox) -> Result<(), String> {
+    /// An ack may be ahead of this stream: what an earlier one had under way was recorded after `Resume`.
+    fn acked(&mut self, message: Option<EventsDown>, accepted: u64) -> Result<u64, String> {
         match message {
-            Some(EventsDown::Ack { through }) if (self.acked..=self.seq).contains(&through) => {
+            Some(EventsDown::Ack { through }) if (self.acked..=accepted).contains(&through) => {
                 self.acked = through;
-                outbox.ack(through).await.map_err(text)
+                self.seq = self.seq.max(through);
+                Ok(through)
             }
-            Some(other) => Err(format!("the relay said {other:?} after {} of {} were acknowledged", self.acked, self.seq)),
+            Some(other) => {
+                Err(format!("the relay said {other:?}, of {accepted} entries {} were on its record", self.acked))
+            }
             None => Err("the relay ended the stream".to_owned()),
         }
     }

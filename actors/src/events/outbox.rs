@@ -95,11 +95,24 @@ impl Outbox {
 }
 
 enum Msg {
-    Push { event: Event, reply: oneshot::Sender<u64> },
-    Next { after: u64, reply: oneshot::Sender<Vec<Entry>> },
-    Ack { through: u64 },
-    OpenEvents { camera: CameraId, reply: oneshot::Sender<Vec<Event>> },
-    Status { reply: oneshot::Sender<OutboxStatus> },
+    Push {
+        event: Event,
+        reply: oneshot::Sender<u64>,
+    },
+    Next {
+        after: u64,
+        reply: oneshot::Sender<Vec<Entry>>,
+    },
+    Ack {
+        through: u64,
+    },
+    OpenEvents {
+        camera: CameraId,
+        reply: oneshot::Sender<Vec<Event>>,
+    },
+    Status {
+        reply: oneshot::Sender<OutboxStatus>,
+    },
     /// No push came for a while to take the acknowledged entries along.
     Trim,
 }
@@ -245,7 +258,12 @@ impl OutboxState {
             metrics::counter!("watchtree_outbox_accepted_total").increment(batch.len() as u64);
         }
         if dropped > 0 {
-            warn!(dropped, kept = self.entries_max, through = mark.removed, "outbox is full, the oldest events were dropped");
+            warn!(
+                dropped,
+                kept = self.entries_max,
+                through = mark.removed,
+                "outbox is full, the oldest events were dropped"
+            );
             metrics::counter!("watchtree_outbox_dropped_total").increment(dropped);
         }
         metrics::gauge!("watchtree_outbox_unacked_events").set((mark.accepted - self.acked) as f64);

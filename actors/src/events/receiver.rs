@@ -18,27 +18,30 @@ pub async fn receive(edge: Identity, mut tx: Tx, mut rx: Rx, store: EventStore) 
         Some(EventsUp::Entries(_)) => return Err("entries came before their outbox was announced".to_owned()),
         None => return Ok(()),
     };
-    let mut last = store.resume(edge.clone(), epoch).await.map_err(text)?;
-    tx.send(&EventsDown::Resume { through: last }).await.map_err(text)?;
+    let mut through = store.resume(edge.clone(), epoch).await.map_err(text)?;
+    let mut last = through;
+    tx.send(&EventsDown::Resume { through }).await.map_err(text)?;
     loop {
         let entries = match rx.recv().await.map_err(text)? {
             Some(EventsUp::Entries(entries)) => entries,
             Some(EventsUp::Outbox { .. }) => return Err("a second outbox was announced on one stream".to_owned()),
             None => return Ok(()),
         };
-        let missing = check(epoch, last, &entries)?;
+        let first = check(epoch, last, &entries)?;
+        // The record may be ahead of this stream by what an earlier one had under way.
+        let missing = first.saturating_sub(through.max(last) + 1);
         if missing > 0 {
             tracing::warn!(%edge, %epoch, missing, after = last, "the edge's outbox was full and dropped entries");
             metrics::counter!("watchtree_record_missing_total").increment(missing);
         }
         last = entries.last().map_or(last, |entry| entry.seq);
-        let through = store.append(edge.clone(), entries).await.map_err(text)?;
+        through = store.append(edge.clone(), entries).await.map_err(text)?;
         tx.send(&EventsDown::Ack { through }).await.map_err(text)?;
     }
 }
 
-/// How many entries are missing before these: an outbox that was full for days has dropped its oldest.
-/// Within a message, and backwards, nothing may be missing.
+/// The first number of these. Before it entries may be missing, as an outbox that was full for days has
+/// dropped its oldest; inside a message none may, and none comes again.
 fn check(epoch: Epoch, last: u64, entries: &[Entry]) -> Result<u64, String> {
     let Some(first) = entries.first() else { return Err("a message without entries".to_owned()) };
     if first.seq <= last {
@@ -52,7 +55,7 @@ fn check(epoch: Epoch, last: u64, entries: &[Entry]) -> Result<u64, String> {
             return Err(format!("entry {} came where {expected} was due", entry.seq));
         }
     }
-    Ok(first.seq - last - 1)
+    Ok(first.seq)
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -66,12 +69,12 @@ mod tests {
 
     #[test]
     fn entries_that_follow_are_taken() {
-        assert_eq!(check(Epoch(1), 4, &[entry(1, 5), entry(1, 6)]), Ok(0));
+        assert_eq!(check(Epoch(1), 4, &[entry(1, 5), entry(1, 6)]), Ok(5));
     }
 
     #[test]
     fn a_gap_between_messages_is_what_the_outbox_dropped() {
-        assert_eq!(check(Epoch(1), 4, &[entry(1, 8)]), Ok(3));
+        assert_eq!(check(Epoch(1), 4, &[entry(1, 8)]), Ok(8));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use supervision::{Actor, Backoff, Context, Failure, Gone, Mailbox, Node, Overflow, child};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot};
 use tokio::task::{block_in_place, spawn_blocking};
-use tracing::info;
+use tracing::{error, info};
 
 pub use file::Page;
 
@@ -131,9 +131,15 @@ impl EventStore {
 type Read = Box<dyn FnOnce(&StoreFile) -> Result<(), FileError> + Send>;
 
 enum Msg {
-    Append { append: Append, reply: oneshot::Sender<u64> },
+    Append {
+        append: Append,
+        reply: oneshot::Sender<u64>,
+    },
     /// Answers by itself; the permit ends with it.
-    Read { work: Read, permit: OwnedSemaphorePermit },
+    Read {
+        work: Read,
+        permit: OwnedSemaphorePermit,
+    },
 }
 
 struct StoreState {
@@ -208,6 +214,11 @@ impl StoreState {
                 done
             });
             match done.await {
+                // One bad record costs its reader an answer, and not every edge its writer.
+                Ok(Err(bad @ (FileError::Record(_) | FileError::Broken(_)))) => {
+                    error!(path = %path.display(), %bad, "a record cannot be read");
+                    Ok(())
+                }
                 Ok(done) => done.map_err(|error| error.failure(&path)),
                 Err(panicked) => Err(Failure::panic(format!("{}: reading: {panicked}", path.display()))),
             }

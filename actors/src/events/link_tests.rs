@@ -1,0 +1,189 @@
+//! Outbox ▸ forwarder ══QUIC══▶ receiver ▸ store on loopback, with the link cut at random.
+
+use crate::events::outbox::Outbox;
+use crate::events::store::EventStore;
+use crate::events::testing::{edge, event, run};
+use crate::events::{forwarder, receiver};
+use protocol::link::{EventsDown, EventsUp, Open};
+use protocol::transport::{CloseCode, Connection, Credentials, Endpoint, TlsFiles};
+use protocol::{Phase, Role, ca};
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::path::Path;
+use std::time::Duration;
+use supervision::{Root, service};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+const EVENTS: u64 = 3000;
+const CUTS: u64 = 12;
+const WITHIN: Duration = Duration::from_secs(60);
+
+struct Site {
+    dir: TempDir,
+    relay: Endpoint,
+    yard: Endpoint,
+}
+
+impl Site {
+    fn new() -> Self {
+        let dir = TempDir::new().expect("a directory");
+        ca::init(&dir.path().join("ca"), "test").expect("a CA");
+        let listen: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        let relay = Endpoint::listen(listen, &credentials(dir.path(), "main/relay/hub")).expect("listens");
+        let yard = Endpoint::dialer(&credentials(dir.path(), "main/edge/yard")).expect("has a socket");
+        Self { dir, relay, yard }
+    }
+
+    async fn connect(&self) -> (Connection, Connection) {
+        let port = self.relay.local_addr().expect("is bound").port();
+        let accepting = async { self.relay.accept().await.expect("is open").establish().await.expect("is let in") };
+        let (dialled, accepted) = tokio::join!(self.yard.dial("127.0.0.1", port, Role::Relay), accepting);
+        (dialled.expect("is let in"), accepted)
+    }
+
+    /// The edge's half: an outbox, and a forwarder on whatever link there is.
+    async fn edge(&self, outbox: &Outbox, link: watch::Receiver<Option<Connection>>) -> Root {
+        let to_forward = outbox.clone();
+        run(vec![
+            outbox.child(self.dir.path().join("outbox.redb"), NonZeroU64::MAX),
+            service("forwarder", move |cx| forwarder::forward(to_forward.clone(), link.clone(), cx)),
+        ])
+        .await
+    }
+
+    async fn store(&self, store: &EventStore) -> Root {
+        run(vec![store.child(self.dir.path().join("events.redb"))]).await
+    }
+}
+
+fn credentials(dir: &Path, who: &str) -> Credentials {
+    let out = dir.join(who.replace('/', "-"));
+    let paths = ca::issue(&dir.join("ca"), &out, &edge(who), Duration::from_secs(3600)).expect("is issued");
+    Credentials::load(&TlsFiles { ca: dir.join("ca/ca.pem"), cert: paths.cert, key: paths.key }).expect("are good")
+}
+
+/// The relay's half of one connection: serves every events stream that the edge opens.
+async fn serve(accepted: Connection, store: EventStore, ended: mpsc::UnboundedSender<Result<(), String>>) {
+    while let Ok(stream) = accepted.accept_bi().await {
+        let Ok((Open::Events, tx, rx)) = stream.open().await else { continue };
+        let (who, store, ended) = (accepted.peer().clone(), store.clone(), ended.clone());
+        tokio::spawn(async move {
+            let _ = ended.send(receiver::receive(who, tx, rx, store).await);
+        });
+    }
+}
+
+/// Small and seeded; a failure prints the seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+async fn push_all(outbox: Outbox) {
+    for n in 1..=EVENTS {
+        while outbox.push(event(0, n, 0, Phase::Start)).await != Ok(n) {
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+async fn everything_is_on_the_record_once(store: &EventStore, outbox: &Outbox, seed: u64) {
+    let yard = edge("main/edge/yard");
+    let arrived = async {
+        while outbox.status().await.map(|status| status.acked) != Ok(EVENTS) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(WITHIN, arrived).await.unwrap_or_else(|_| panic!("seed {seed}: not all was acknowledged"));
+    let entries = store.record(yard.name, None, 0, 2 * EVENTS as u32).await.expect("answers");
+    let found: Vec<(u64, u64)> = entries.iter().map(|entry| (entry.seq, (entry.event.id.0 >> 80) as u64)).collect();
+    assert_eq!(found, (1..=EVENTS).map(|n| (n, n)).collect::<Vec<_>>(), "seed {seed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_cut_at_random_costs_no_event_and_repeats_none() {
+    for seed in 1..=3 {
+        let (site, mut random) = (Site::new(), Random(seed));
+        let (outbox, store) = (Outbox::new(), EventStore::new());
+        let (link, links) = watch::channel(None);
+        let (ended, _ends) = mpsc::unbounded_channel();
+        let relay = site.store(&store).await;
+        let yard = site.edge(&outbox, links).await;
+        let pushing = tokio::spawn(push_all(outbox.clone()));
+        for _ in 0..CUTS {
+            let (dialled, accepted) = site.connect().await;
+            tokio::spawn(serve(accepted, store.clone(), ended.clone()));
+            link.send_replace(Some(dialled.clone()));
+            sleep(Duration::from_millis(random.below(60))).await;
+            if random.below(2) == 0 {
+                link.send_replace(None);
+            }
+            dialled.close(CloseCode::Done, "cut by the test");
+        }
+        let (dialled, accepted) = site.connect().await;
+        tokio::spawn(serve(accepted, store.clone(), ended.clone()));
+        link.send_replace(Some(dialled));
+        timeout(WITHIN, pushing).await.unwrap_or_else(|_| panic!("seed {seed}: pushing hangs")).expect("no panic");
+        everything_is_on_the_record_once(&store, &outbox, seed).await;
+        yard.stop().await;
+        relay.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_store_comes_back_goes_on_over_the_same_link() {
+    let site = Site::new();
+    let (outbox, store) = (Outbox::new(), EventStore::new());
+    let (_link, links) = {
+        let (dialled, accepted) = site.connect().await;
+        let (ended, _ends) = mpsc::unbounded_channel();
+        tokio::spawn(serve(accepted, store.clone(), ended));
+        watch::channel(Some(dialled))
+    };
+    let yard = site.edge(&outbox, links).await;
+    let pushing = tokio::spawn(push_all(outbox.clone()));
+    for _ in 0..3 {
+        let relay = site.store(&store).await;
+        sleep(Duration::from_millis(50)).await;
+        relay.stop().await;
+    }
+    let relay = site.store(&store).await;
+    timeout(WITHIN, pushing).await.expect("pushing hangs").expect("no panic");
+    everything_is_on_the_record_once(&store, &outbox, 0).await;
+    yard.stop().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_breaks_the_order_is_told_off_and_nothing_is_recorded() {
+    let site = Site::new();
+    let store = EventStore::new();
+    let relay = site.store(&store).await;
+    let (dialled, accepted) = site.connect().await;
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    tokio::spawn(serve(accepted, store.clone(), ended));
+    let entries = |seqs: [u64; 2]| EventsUp::Entries(seqs.map(|seq| crate::events::testing::entry(1, seq)).to_vec());
+    let announced = EventsUp::Outbox { epoch: protocol::Epoch(1) };
+    for (messages, told) in [
+        (vec![entries([1, 2])], "before their outbox was announced"),
+        (vec![announced.clone(), announced.clone()], "a second outbox"),
+        (vec![announced.clone(), entries([1, 3])], "entry 3 came where 2 was due"),
+    ] {
+        let (mut tx, mut rx) = dialled.open_bi(&Open::Events).await.expect("is open");
+        for message in messages {
+            tx.send(&message).await.expect("is sent");
+        }
+        let why = timeout(WITHIN, ends.recv()).await.expect("hangs").expect("ends").expect_err("is refused");
+        assert!(why.contains(told), "{why}");
+        while let Ok(Some(EventsDown::Resume { .. })) = rx.recv().await {}
+    }
+    let yard = edge("main/edge/yard");
+    assert_eq!(store.record(yard.name, Some(protocol::Epoch(1)), 0, 10).await, Ok(vec![]));
+    relay.stop().await;
+}

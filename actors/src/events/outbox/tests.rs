@@ -1,0 +1,229 @@
+//! The outbox against a list, and through its handle.
+
+use super::file::OutboxFile;
+use super::*;
+use crate::events::testing::{camera_id, event, run};
+use proptest::prelude::*;
+use protocol::codec::encode;
+use protocol::limits::MESSAGE_BYTES_MAX;
+use protocol::link::EventsUp;
+use protocol::{EventId, Phase};
+use std::collections::BTreeMap;
+use tempfile::TempDir;
+
+const MANY: u64 = 1_000_000;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Push(Vec<(u8, u64, Phase)>),
+    Ack(u64),
+    Trim,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let phase = prop_oneof![Just(Phase::Start), Just(Phase::Update), Just(Phase::End)];
+    let pushed = proptest::collection::vec((0u8..3, 0u64..6, phase), 1..9);
+    prop_oneof![
+        4 => pushed.prop_map(Step::Push),
+        2 => (0u64..80).prop_map(Step::Ack),
+        1 => Just(Step::Trim),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// The outbox, written the slow way.
+#[derive(Default)]
+struct Model {
+    accepted: Vec<Event>,
+    acked: u64,
+    removed: u64,
+    open: BTreeMap<(CameraId, EventId), Event>,
+}
+
+impl Model {
+    fn append(&mut self, events: &[Event], acked: u64, entries_max: u64) -> u64 {
+        self.accepted.extend_from_slice(events);
+        self.acked = acked;
+        let kept = self.removed.max(acked);
+        self.removed = kept.max((self.accepted.len() as u64).saturating_sub(entries_max));
+        for event in events {
+            match event.phase {
+                Phase::End => self.open.remove(&(event.camera.clone(), event.id)),
+                _ => self.open.insert((event.camera.clone(), event.id), event.clone()),
+            };
+        }
+        self.removed - kept
+    }
+
+    fn check(&self, file: &OutboxFile, after: u64) {
+        let found: Vec<_> =
+            file.next(after).expect("reads").into_iter().map(|entry| (entry.seq, entry.event)).collect();
+        let from = after.max(self.removed);
+        let wanted: Vec<_> = (from + 1..).zip(self.accepted.iter().skip(from as usize).cloned()).collect();
+        assert_eq!(found, wanted);
+        let open: Vec<_> = (0..3).flat_map(|camera| file.open_events(&camera_id(camera)).expect("reads")).collect();
+        assert_eq!(open, self.open.values().cloned().collect::<Vec<_>>());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_pushed_acked_and_reopened_the_outbox_is_a_list(
+        steps in proptest::collection::vec(step(), 1..24), entries_max in 3u64..60, after in 0u64..40,
+    ) {
+        let dir = TempDir::new().expect("a directory");
+        let path = dir.path().join("outbox.redb");
+        let mut file = OutboxFile::open(&path).expect("opens");
+        let (epoch, mut model, mut acked) = (file.mark().epoch, Model::default(), 0);
+        for step in steps {
+            let events: Vec<Event> = match step {
+                Step::Push(events) => events.into_iter().map(|(camera, id, phase)| event(camera, id, 0, phase)).collect(),
+                Step::Ack(through) => {
+                    acked = acked.max(through.min(model.accepted.len() as u64));
+                    continue;
+                }
+                Step::Trim => Vec::new(),
+                Step::Reopen => {
+                    drop(file);
+                    file = OutboxFile::open(&path).expect("opens again");
+                    acked = model.acked;
+                    continue;
+                }
+            };
+            let dropped = file.append(&events, acked, Timestamp::now(), entries_max).expect("is written");
+            prop_assert_eq!(dropped, model.append(&events, acked, entries_max));
+            model.check(&file, after);
+        }
+        prop_assert_eq!(file.mark().epoch, epoch);
+        model.check(&file, 0);
+    }
+}
+
+fn entries_max(entries: u64) -> NonZeroU64 {
+    NonZeroU64::new(entries).expect("is not zero")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_count_from_one_and_go_on_after_a_restart() {
+    let dir = TempDir::new().expect("a directory");
+    let mut epochs = Vec::new();
+    for round in 0..3 {
+        let outbox = Outbox::new();
+        let root = run(vec![outbox.child(dir.path().join("outbox.redb"), entries_max(MANY))]).await;
+        assert_eq!(*outbox.newest().borrow(), round * 2);
+        for n in 1..=2 {
+            assert_eq!(outbox.push(event(0, n, 0, Phase::Start)).await, Ok(round * 2 + n));
+        }
+        epochs.push(outbox.status().await.expect("answers").epoch);
+        root.stop().await;
+        assert!(outbox.push(event(0, 9, 0, Phase::Start)).await.is_err(), "a stopped outbox accepts nothing");
+    }
+    assert_eq!(epochs, [epochs[0]; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_producers_are_answered_in_the_order_on_disk() {
+    let dir = TempDir::new().expect("a directory");
+    let outbox = Outbox::new();
+    let root = run(vec![outbox.child(dir.path().join("outbox.redb"), entries_max(MANY))]).await;
+    let producers = (0..16u64).map(|producer| {
+        let outbox = outbox.clone();
+        tokio::spawn(async move {
+            let mut told = Vec::new();
+            for n in 0..20u64 {
+                let id = producer * 100 + n;
+                told.push((outbox.push(event(0, id, 0, Phase::Start)).await.expect("accepted"), id));
+            }
+            told
+        })
+    });
+    let mut told: Vec<(u64, u64)> = Vec::new();
+    for producer in producers.collect::<Vec<_>>() {
+        told.extend(producer.await.expect("did not panic"));
+    }
+    told.sort_unstable();
+    let found = outbox.next(0).await.expect("answers").into_iter().map(|e| (e.seq, (e.event.id.0 >> 80) as u64));
+    assert_eq!(found.collect::<Vec<_>>(), told);
+    assert_eq!(*outbox.newest().borrow(), 320);
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ack_is_kept_when_nothing_more_is_pushed() {
+    let dir = TempDir::new().expect("a directory");
+    let path = dir.path().join("outbox.redb");
+    let outbox = Outbox::new();
+    let root = run(vec![outbox.child(path.clone(), entries_max(MANY))]).await;
+    for n in 1..=5 {
+        outbox.push(event(0, n, 0, Phase::Start)).await.expect("accepted");
+    }
+    outbox.ack(3).await.expect("is taken");
+    outbox.ack(99).await.expect("is taken");
+    assert_eq!(outbox.status().await.expect("answers").acked, 5, "an ack of what was never accepted counts to the end");
+    while !outbox.next(0).await.expect("answers").is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    root.stop().await;
+    let mark = OutboxFile::open(&path).expect("opens").mark();
+    assert_eq!((mark.accepted, mark.acked, mark.removed), (5, 5, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_outbox_drops_its_oldest_and_counts_on() {
+    let dir = TempDir::new().expect("a directory");
+    let outbox = Outbox::new();
+    let root = run(vec![outbox.child(dir.path().join("outbox.redb"), entries_max(4))]).await;
+    for n in 1..=10 {
+        assert_eq!(outbox.push(event(0, n, 0, Phase::Start)).await, Ok(n));
+    }
+    let kept: Vec<u64> = outbox.next(0).await.expect("answers").iter().map(|entry| entry.seq).collect();
+    assert_eq!(kept, [7, 8, 9, 10]);
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_entries_still_fit_a_message() {
+    let dir = TempDir::new().expect("a directory");
+    let outbox = Outbox::new();
+    let root = run(vec![outbox.child(dir.path().join("outbox.redb"), entries_max(MANY))]).await;
+    let endless = "\u{10348}".repeat(100_000);
+    let mut longest = event(0, 1, 0, Phase::Start);
+    longest.label = endless.clone();
+    longest.evidence = Evidence::Model { model: endless.clone(), node: endless };
+    let mut pushes = Vec::new();
+    for _ in 0..200 {
+        let (outbox, event) = (outbox.clone(), longest.clone());
+        pushes.push(tokio::spawn(async move { outbox.push(event).await.expect("accepted") }));
+    }
+    for push in pushes {
+        push.await.expect("did not panic");
+    }
+    let (mut after, mut messages) = (0, 0);
+    while after < 200 {
+        let entries = outbox.next(after).await.expect("answers");
+        assert_eq!(entries[0].seq, after + 1);
+        after = entries.last().expect("there are more").seq;
+        assert!(encode(&EventsUp::Entries(entries)).len() <= MESSAGE_BYTES_MAX);
+        messages += 1;
+    }
+    assert!(messages > 1, "the bound was never reached");
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_file_keeps_the_outbox_from_starting_and_says_why() {
+    let dir = TempDir::new().expect("a directory");
+    let path = dir.path().join("outbox.redb");
+    std::fs::write(&path, b"something else that somebody wants to keep").expect("is written");
+    let intensity = supervision::Intensity { restarts: 3, within: Duration::from_secs(1) };
+    let children = vec![Outbox::new().child(path.clone(), entries_max(MANY))];
+    let tree =
+        supervision::Tree { name: "yard".to_owned(), strategy: supervision::Strategy::OneForOne, intensity, children };
+    let refusal = supervision::Root::start(tree, supervision::Roll::default()).await.map(drop).expect_err("is refused");
+    assert!(refusal.text.contains("outbox.redb cannot be read"), "{refusal}");
+    assert!(refusal.text.contains("move the file away"), "{refusal}");
+    assert!(path.exists());
+}

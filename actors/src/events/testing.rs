@@ -1,0 +1,42 @@
+//! What the tests of this room share: events, entries, and a tree to run an actor in.
+
+use protocol::{CameraId, Entry, Epoch, Event, EventId, Evidence, Identity, Phase, Timestamp};
+use std::time::Duration;
+use supervision::{Intensity, Node, Roll, Root, Strategy, Tree};
+
+/// An event of camera `camera-0`, …; `id` is also its begin in milliseconds.
+pub fn event(camera: u8, id: u64, revision: u32, phase: Phase) -> Event {
+    let begin = Timestamp::from_micros(id as i64 * 1000);
+    Event {
+        id: EventId(u128::from(id) << 80 | 7),
+        camera: camera_id(camera),
+        phase,
+        revision,
+        label: if id.is_multiple_of(2) { "person".to_owned() } else { "car".to_owned() },
+        evidence: Evidence::Motion,
+        score: 0.5,
+        area: [0.1, 0.2, 0.3, 0.4],
+        begin,
+        end: begin.plus(Duration::from_secs(u64::from(revision))),
+        reason: None,
+    }
+}
+
+pub fn camera_id(camera: u8) -> CameraId {
+    format!("camera-{camera}").parse().expect("is a name")
+}
+
+pub fn entry(epoch: u64, seq: u64) -> Entry {
+    Entry { epoch: Epoch(epoch), seq, accepted: Timestamp::now(), event: event(0, seq, 0, Phase::Start) }
+}
+
+pub fn edge(text: &str) -> Identity {
+    text.parse().expect("is an identity")
+}
+
+/// A tree that restarts what fails, often.
+pub async fn run(children: Vec<Node>) -> Root {
+    let intensity = Intensity { restarts: 1000, within: Duration::from_secs(60) };
+    let tree = Tree { name: "test".to_owned(), strategy: Strategy::OneForOne, intensity, children };
+    Root::start(tree, Roll::default()).await.expect("starts")
+}
