@@ -40,7 +40,7 @@ pub enum CaError {
     Exists(PathBuf),
     #[error("{}: {why}; {way_out}", path.display())]
     File { path: PathBuf, why: String, way_out: &'static str },
-    #[error("{} does not belong to {}; copy both from the directory in which the CA was made", key.display(), cert.display())]
+    #[error("{} does not belong to {}; copy both from where the CA was made", key.display(), cert.display())]
     WrongKey { key: PathBuf, cert: PathBuf },
     /// The request asks for what no certificate can say.
     #[error("{0}")]

@@ -35,7 +35,6 @@ impl Open {
 }
 
 /// The role table: what `peer` may open on a node of role `here`. What is not listed is denied.
-#[expect(clippy::match_like_matches_macro, reason = "a table reads best as rows")]
 pub fn may_open(here: Role, peer: Role, stream: &Open) -> bool {
     matches!(
         (here, peer, stream),

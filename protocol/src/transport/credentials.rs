@@ -33,7 +33,7 @@ pub enum CredentialError {
     NotPem { path: PathBuf, what: &'static str },
     #[error("{} is not the key to {}; name the two files that were issued together", key.display(), cert.display())]
     WrongKey { key: PathBuf, cert: PathBuf },
-    #[error("{} is not signed by {}; issue it with that CA, or name the CA that issued it", cert.display(), ca.display())]
+    #[error("{} is not signed by {}; issue it with that CA or name the one that did", cert.display(), ca.display())]
     WrongCa { cert: PathBuf, ca: PathBuf },
     #[error("{} has expired; issue a new one with the same CA", .0.display())]
     Expired(PathBuf),

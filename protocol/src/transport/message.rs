@@ -69,7 +69,8 @@ impl Tx {
         Self { stream, finished: false, cut: false }
     }
 
-    /// Waits while the peer does not read. Not cancel-safe: dropped half way, the stream is cut and every later send fails.
+    /// Waits while the peer does not read. Not cancel-safe: dropped half way, it cuts the stream, and
+    /// every later send fails.
     pub async fn send<T: Serialize>(&mut self, message: &T) -> Result<(), SendError> {
         let bytes = framed(message, MESSAGE_BYTES_MAX)?;
         Ok(self.write(&bytes).await?)

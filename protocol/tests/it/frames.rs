@@ -1,7 +1,7 @@
 //! Frames: each whole or not at all, behind control, and never larger than it may be.
 
 use crate::raw::{self, RawPeer};
-use crate::site::{edge_and_gpu, within};
+use crate::site::{self, edge_and_gpu, within};
 use proptest::prelude::*;
 use protocol::codec::encode;
 use protocol::frame::i420_bytes;
@@ -182,8 +182,7 @@ proptest! {
         sizes in proptest::collection::vec((1u32..700, 1u32..500), 1..20),
         seed in any::<u64>(),
     ) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        runtime.block_on(async {
+        site::runtime().block_on(async {
             let (edge, at_gpu, _gpu) = edge_and_gpu().await;
             let sent = sizes.clone();
             let sending = tokio::spawn(async move {

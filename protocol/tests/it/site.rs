@@ -101,3 +101,8 @@ pub async fn edge_and_gpu() -> (Connection, Connection, Listener) {
     let at_gpu = gpu.arrival().await.expect("a connection");
     (edge, at_gpu, gpu)
 }
+
+/// For property tests, which are not async.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}

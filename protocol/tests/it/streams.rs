@@ -1,7 +1,7 @@
 //! Messages on bidirectional streams: what arrives, what is refused, what survives a dropped wait.
 
 use crate::raw;
-use crate::site::{Site, edge_and_gpu, within};
+use crate::site::{self, Site, edge_and_gpu, within};
 use proptest::prelude::*;
 use protocol::Role;
 use protocol::codec::{Blob, encode};
@@ -185,8 +185,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
     fn messages_of_every_size_cross_in_order(sizes in proptest::collection::vec(0..MESSAGE_BYTES_MAX - 16, 1..12)) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        runtime.block_on(async {
+        site::runtime().block_on(async {
             let (edge, at_gpu, _gpu) = edge_and_gpu().await;
             let (mut tx, _rx) = edge.open_bi(&Open::Events).await.expect("a stream");
             let sent = sizes.clone();
