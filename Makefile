@@ -1,0 +1,33 @@
+# Everything that a person or CI runs. `make` alone lists it.
+# Settings: SECONDS=n ends the demo by itself; WATCHTREE_MODELS=DIR names a directory with more models and footage.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test bench-outbox clean
+
+# The programs of a site, and those that test it.
+PROGRAMS := -p nodes -p watchtree-camera-port -p watchtree-model-port -p tests --bins
+
+help: ## What there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+setup: ## Install what is missing (Debian packages; says what it installs)
+	@tests/scripts/setup.sh
+
+build: setup ## Build all programs
+	@echo "build: the first takes some minutes"
+	@cargo build --locked $(PROGRAMS)
+
+demo: build ## Run a whole site on this machine, until Ctrl-C or for SECONDS=n
+	@tests/scripts/demo.sh $(if $(SECONDS),--seconds $(SECONDS))
+
+test: setup ## Everything that CI runs
+	@tests/scripts/test.sh
+
+bench-outbox: setup ## Measure the outbox: events made durable, against the disk alone
+	@cargo bench --locked -p actors --bench outbox
+	@cat target/bench/outbox.json
+
+clean: ## Remove what was built
+	@cargo clean
