@@ -216,11 +216,23 @@ impl TrackingState {
         self.push(ended(event, reason)).await;
     }
 
-    /// Until the outbox has it: an outbox that is being restarted is worth waiting for. The outbox
-    /// takes a revision once, so trying again never doubles an event.
+    /// Until the outbox has it: an outbox that is being restarted is worth waiting for. One that died
+    /// may have taken the event without saying so; it is asked before the event is pushed again.
     async fn push(&self, event: Event) {
         while self.outbox.push(event.clone()).await.is_err() {
             tokio::time::sleep(PUSH_AGAIN).await;
+            if self.was_taken(&event).await {
+                return;
+            }
+        }
+    }
+
+    async fn was_taken(&self, event: &Event) -> bool {
+        let Ok(open) = self.outbox.open_events(self.settings.camera.clone()).await else { return false };
+        match open.iter().find(|open| open.id == event.id) {
+            Some(open) => open.revision >= event.revision,
+            // An event is in this actor's hands only while the outbox has it as open.
+            None => event.phase == Phase::End,
         }
     }
 }

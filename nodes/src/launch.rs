@@ -150,7 +150,10 @@ fn die_with_parent() -> Result<(), String> {
 /// To stderr; `RUST_LOG` wins over the configuration.
 pub fn start_log(format: LogFormat, level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // ractor wraps every line in spans of its own; ours carries the actor's path.
+    let filter = filter.add_directive("ractor=warn".parse().expect("a well-formed directive"));
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),

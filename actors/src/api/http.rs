@@ -5,7 +5,7 @@
 //!
 //! Stops when: its port cannot be had.  Loopback alone until it knows users.
 
-use crate::events::store::EventStore;
+use crate::events::store::{EventStore, Page};
 use crate::fabric::facts::Facts;
 use crate::telemetry::Recorder;
 use axum::extract::{Query, State};
@@ -13,9 +13,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use protocol::admin::EventFilter;
+use protocol::admin::{EventFilter, RecordedEvent};
 use protocol::{CameraId, EventId, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use supervision::{Failure, ServiceCx};
@@ -127,9 +127,16 @@ async fn events(State(http): State<Http>, query: Result<Query<EventsQuery>, axum
         Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
     };
     match store.events(filter, cursor).await {
-        Ok(page) => Json(json!({ "events": page.events, "next": page.next })).into_response(),
+        Ok(Page { events, next }) => Json(EventsPage { events, next }).into_response(),
         Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}; it is being restarted, ask again")),
     }
+}
+
+#[derive(Serialize)]
+struct EventsPage {
+    events: Vec<RecordedEvent>,
+    /// The cursor of the next page; null on the last.
+    next: Option<EventId>,
 }
 
 fn parse(query: EventsQuery) -> Result<(EventFilter, Option<EventId>), String> {

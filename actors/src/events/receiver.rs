@@ -7,27 +7,38 @@
 
 use crate::events::store::EventStore;
 use protocol::link::{EventsDown, EventsUp};
-use protocol::transport::{Rx, Tx};
+use protocol::transport::{RecvError, Rx, Tx};
 use protocol::{Entry, Epoch, Identity};
 
-/// Serves one events stream until the edge ends it; an error says what was wrong, for the log and for
-/// the edge. `edge` is whom the certificate names: what it sends is on the record as its own.
-pub async fn receive(edge: Identity, mut tx: Tx, mut rx: Rx, store: EventStore) -> Result<(), String> {
-    let epoch = match rx.recv().await.map_err(text)? {
+/// Why an events stream did not end in good order.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiveError {
+    /// The edge, its link or our store went away; the edge opens another stream and goes on.
+    #[error("{0}")]
+    Ended(String),
+    /// The edge said what no edge says: its connection is closed with this text.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+/// Serves one events stream until the edge ends it. `edge` is whom the certificate names: what it
+/// sends is on the record as its own.
+pub async fn receive(edge: Identity, mut tx: Tx, mut rx: Rx, store: EventStore) -> Result<(), ReceiveError> {
+    let epoch = match next(&mut rx).await? {
         Some(EventsUp::Outbox { epoch }) => epoch,
-        Some(EventsUp::Entries(_)) => return Err("entries came before their outbox was announced".to_owned()),
+        Some(EventsUp::Entries(_)) => return Err(wrong("entries came before their outbox was announced")),
         None => return Ok(()),
     };
-    let mut through = store.resume(edge.clone(), epoch).await.map_err(text)?;
+    let mut through = store.resume(edge.clone(), epoch).await.map_err(ended)?;
     let mut last = through;
-    tx.send(&EventsDown::Resume { through }).await.map_err(text)?;
+    tx.send(&EventsDown::Resume { through }).await.map_err(ended)?;
     loop {
-        let entries = match rx.recv().await.map_err(text)? {
+        let entries = match next(&mut rx).await? {
             Some(EventsUp::Entries(entries)) => entries,
-            Some(EventsUp::Outbox { .. }) => return Err("a second outbox was announced on one stream".to_owned()),
+            Some(EventsUp::Outbox { .. }) => return Err(wrong("a second outbox was announced on one stream")),
             None => return Ok(()),
         };
-        let first = check(epoch, last, &entries)?;
+        let first = check(epoch, last, &entries).map_err(ReceiveError::Protocol)?;
         // The record may be ahead of this stream by what an earlier one had under way.
         let missing = first.saturating_sub(through.max(last) + 1);
         if missing > 0 {
@@ -35,8 +46,8 @@ pub async fn receive(edge: Identity, mut tx: Tx, mut rx: Rx, store: EventStore) 
             metrics::counter!("watchtree_record_missing_total").increment(missing);
         }
         last = entries.last().map_or(last, |entry| entry.seq);
-        through = store.append(edge.clone(), entries).await.map_err(text)?;
-        tx.send(&EventsDown::Ack { through }).await.map_err(text)?;
+        through = store.append(edge.clone(), entries).await.map_err(ended)?;
+        tx.send(&EventsDown::Ack { through }).await.map_err(ended)?;
     }
 }
 
@@ -58,8 +69,19 @@ fn check(epoch: Epoch, last: u64, entries: &[Entry]) -> Result<u64, String> {
     Ok(first.seq)
 }
 
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
+async fn next(rx: &mut Rx) -> Result<Option<EventsUp>, ReceiveError> {
+    rx.recv().await.map_err(|error| match error {
+        RecvError::Lost(lost) => ReceiveError::Ended(lost.to_string()),
+        RecvError::Garbled(why) => ReceiveError::Protocol(why),
+    })
+}
+
+fn wrong(text: &str) -> ReceiveError {
+    ReceiveError::Protocol(text.to_owned())
+}
+
+fn ended(error: impl std::fmt::Display) -> ReceiveError {
+    ReceiveError::Ended(error.to_string())
 }
 
 #[cfg(test)]

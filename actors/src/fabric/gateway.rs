@@ -9,7 +9,7 @@
 use super::facts::{Facts, SOFTWARE};
 use super::peers::{Peers, SnapshotCall};
 use crate::api::admin::Admin;
-use crate::events::receiver;
+use crate::events::receiver::{self, ReceiveError};
 use crate::events::store::EventStore;
 use crate::inference::desk::Desk;
 use protocol::link::{Down, Open, Up, may_open};
@@ -127,8 +127,10 @@ impl Gateway {
         let Some(store) = self.store else {
             return refuse(&connection, CloseCode::Refused, "this node keeps no record");
         };
-        if let Err(why) = receiver::receive(connection.peer().clone(), tx, rx, store).await {
-            refuse(&connection, CloseCode::Protocol, &why);
+        match receiver::receive(connection.peer().clone(), tx, rx, store).await {
+            Ok(()) => {}
+            Err(ReceiveError::Ended(why)) => tracing::debug!(peer = %connection.peer(), "events ended: {why}"),
+            Err(ReceiveError::Protocol(why)) => refuse(&connection, CloseCode::Protocol, &why),
         }
     }
 

@@ -106,9 +106,12 @@ impl Link {
         metrics::gauge!("watchtree_link_up", "upstream" => role.as_str()).set(1.0);
         tokio::select! {
             reason = answer(&mut tx, &mut rx, facts) => {
-                connection.close(CloseCode::Protocol, &reason);
                 // What the connection died of says more than what its stream did.
-                Some(timeout(GOODBYE_WITHIN, connection.closed()).await.unwrap_or(reason))
+                let died = timeout(GOODBYE_WITHIN, connection.closed()).await;
+                Some(died.unwrap_or_else(|_| {
+                    connection.close(CloseCode::Protocol, &reason);
+                    reason
+                }))
             }
             reason = connection.closed() => Some(reason),
             () = cx.stop.cancelled() => {

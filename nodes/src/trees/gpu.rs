@@ -6,7 +6,7 @@ use actors::api::http::Http;
 use actors::fabric::gateway::Gateway;
 use actors::fabric::link::Link;
 use actors::fabric::peers::Peers;
-use actors::inference::batcher::BatcherSettings;
+use actors::inference::batcher::{BatcherSettings, PER_CAMERA_FRAMES_MAX};
 use actors::inference::books::Books;
 use actors::inference::desk::Desk;
 use actors::inference::pool::{Models, Pool};
@@ -26,9 +26,9 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
         batch_max: config.batcher.batch_max,
         wait_max: config.batcher.wait_max,
         queue_frames_max: config.batcher.queue_frames_max,
-        ..BatcherSettings::default()
+        per_camera_max: PER_CAMERA_FRAMES_MAX,
     };
-    let pools: Vec<_> = specs.iter().map(|spec| Pool::new(spec.name.clone(), settings)).collect();
+    let pools: Vec<_> = specs.iter().map(|spec| Pool::new(spec.name.clone(), settings.clone())).collect();
     let (models, books, peers) = (Models::new(pools.clone()), Books::default(), Peers::default());
     let ledgers = books.clone();
     ground.facts.ledgers = Arc::new(move || ledgers.all());
