@@ -6,6 +6,9 @@
 //! A message leaves the queue when its handling begins. Those that still wait when the actor dies are
 //! delivered to its successor; the one in hand is dropped, which tells whoever asked at once.
 
+#[cfg(test)]
+mod model;
+
 use crate::actor::Signal;
 use ractor::ActorRef;
 use std::collections::VecDeque;
@@ -118,15 +121,19 @@ impl<M: Send + 'static> Mailbox<M> {
         if queue.closed {
             return Err((message, TellError::Gone(self.0.class)));
         }
+        let mut oldest = None;
         if queue.waiting.len() >= self.0.limit {
             if self.0.overflow != Overflow::DropOldest {
                 return Err((message, TellError::Full(self.0.class)));
             }
-            queue.waiting.pop_front();
+            oldest = queue.waiting.pop_front();
             metrics::counter!("watchtree_mailbox_dropped_total", "class" => self.0.class).increment(1);
         }
         queue.waiting.push_back(message);
         queue.poke();
+        // Whoever hears of its end may ask again at once, so the lock is given back first.
+        drop(queue);
+        drop(oldest);
         Ok(())
     }
 

@@ -76,10 +76,6 @@ impl RestartLog {
         self.at.push_back(now);
         self.at.len() as u32 > self.intensity.restarts
     }
-
-    pub fn forget(&mut self) {
-        self.at.clear();
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Start in order, stop in reverse, each within its deadline and then by force.
 
 use crate::helpers::*;
-use std::time::{Duration, Instant};
-use supervision::{Failure, Gone, Node, Roll, Root, State, Strategy, child, service};
+use std::time::Duration;
+use supervision::{Failure, Gone, Mailbox, Node, Roll, Root, State, Strategy, child, service};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn start_is_in_list_order_and_stop_the_reverse_through_all_levels() {
@@ -130,27 +130,66 @@ async fn a_stop_during_the_pause_before_a_restart_restarts_nothing_and_tells_who
     assert_eq!(state(&roll, "top/inner/one"), Some(State::Stopped));
 }
 
+/// Starts at once the first time, and never the second.
+fn stuck(mailbox: &Mailbox<Msg>, journal: &Journal) -> Node {
+    let journal = journal.clone();
+    let make = move || {
+        journal.write("stuck made");
+        Ok(Stuck { hangs: journal.count("stuck made") == 2, journal: journal.clone() })
+    };
+    child("stuck", mailbox, make).backoff(BRISK)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_reaches_a_subtree_that_is_still_starting() {
     let (mailbox, journal) = (mailbox(), Journal::default());
-    let (first, writes) = (journal.clone(), journal.clone());
-    // Starts at once the first time, and never the second.
-    let slow = service("quick", |cx| async move {
-        cx.stop.cancelled().await;
-        Ok(())
-    });
-    let stuck = child("stuck", &mailbox, move || {
-        first.write("stuck made");
-        Ok(Stuck { hangs: first.count("stuck made") > 1, journal: writes.clone() })
-    });
-    let inner = tree("inner", Strategy::OneForOne, 3, vec![slow, stuck.backoff(BRISK)]);
-    let (root, _) = start(tree("top", Strategy::OneForOne, 3, vec![inner.into()])).await;
-    mailbox.tell(Msg::Hang).expect("the mailbox takes it");
+    let inner = tree("inner", Strategy::OneForOne, 3, vec![stuck(&mailbox, &journal)]);
+    let inner = Node::from(inner).stop_within(PATIENCE * 2);
+    let (root, _) = start(tree("top", Strategy::OneForOne, 3, vec![inner])).await;
+    tell(&mailbox, Msg::Fail("told to".to_owned()));
     eventually("it starts again", || journal.count("stuck made") == 2).await;
-    let began = Instant::now();
+    tokio::time::timeout(PATIENCE, root.stop()).await.expect("it stops long before its deadline");
+    assert_eq!((journal.count("stuck made"), journal.count("stuck dropped")), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sibling_that_fails_restarts_a_subtree_that_is_still_starting() {
+    let (first, mailbox, journal) = (mailbox(), mailbox(), Journal::default());
+    let inner = tree("inner", Strategy::OneForOne, 3, vec![stuck(&mailbox, &journal)]);
+    let children = vec![puppet("first", &first, &journal), Node::from(inner).stop_within(PATIENCE * 2)];
+    let (root, _) = start(tree("top", Strategy::RestForOne, 3, children)).await;
+    tell(&mailbox, Msg::Fail("told to".to_owned()));
+    eventually("it starts again", || journal.count("stuck made") == 2).await;
+    tell(&first, Msg::Fail("told to".to_owned()));
+    eventually("it starts a third time", || journal.count("stuck made") == 3).await;
     root.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
-    assert_eq!(journal.count("stuck dropped"), 2);
+}
+
+/// Asks, while it stops, one that has been stopped before it.
+struct Asking(Mailbox<Msg>, Journal);
+
+impl supervision::Actor for Asking {
+    type Msg = Msg;
+
+    async fn handle(&mut self, _message: Msg, _cx: &mut supervision::Context<Msg>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn stopping(&mut self, _cx: &mut supervision::Context<Msg>) {
+        self.1.write(format!("{:?}", count(&self.0).await));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_stops_may_ask_one_that_has_stopped_and_is_refused_at_once() {
+    let (mailbox, journal) = (mailbox(), Journal::default());
+    let (asked, writes) = (mailbox.clone(), journal.clone());
+    let make = move || Ok(Asking(asked.clone(), writes.clone()));
+    let asking = child("asking", &crate::helpers::mailbox(), make).stop_within(PATIENCE * 2);
+    let inner = tree("inner", Strategy::OneForOne, 3, vec![puppet("b", &mailbox, &journal)]);
+    let (root, _) = start(tree("top", Strategy::OneForOne, 3, vec![asking, inner.into()])).await;
+    root.stop().await;
+    assert_eq!(journal.read()[4..], ["Err(Gone(\"puppet\"))"]);
 }
 
 struct Stuck {
