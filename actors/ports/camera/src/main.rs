@@ -1,0 +1,63 @@
+//! `watchtree-camera-port`: started by an edge node, one per camera. See the library for what it does.
+
+use anyhow::{Context, Result};
+use protocol::camera::{Order, Report, Source};
+use protocol::codec::{decode, encode};
+use protocol::limits::MESSAGE_BYTES_MAX;
+use std::process::exit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use supervision::port::child::{self, Listener, Speaker};
+use watchtree_camera_port::session::{self, End};
+use watchtree_camera_port::{Tell, start_gstreamer};
+
+fn main() -> Result<()> {
+    let (speaker, listener) = child::enter("watchtree-camera-port")?;
+    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_ansi(false).init();
+    end_on_any_panic();
+    serve(&speaker, listener)?;
+    // GStreamer may keep a thread that waits for a dead camera; ending does not wait for it.
+    exit(0)
+}
+
+fn serve(speaker: &Speaker, mut listener: Listener) -> Result<()> {
+    // While the order is on its way.
+    start_gstreamer()?;
+    let Some(order) = listener.recv().context("cannot hear the node")? else { return Ok(()) };
+    let Order::Open(source) = decode::<Order, MESSAGE_BYTES_MAX>(&order).context("the node's order")?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopping = stop.clone();
+    std::thread::Builder::new().name("listener".to_owned()).spawn(move || {
+        // Nothing follows the first order but the end of the session, in whichever way it comes.
+        let _ = listener.recv();
+        stopping.store(true, Ordering::Relaxed);
+    })?;
+    let telling = speaker.clone();
+    let tell: Tell = Arc::new(move |report| {
+        telling.send(&encode(&report))?;
+        telling.progress();
+        Ok(())
+    });
+    conclude(&source, &tell, &stop)
+}
+
+fn conclude(source: &Source, tell: &Tell, stop: &Arc<AtomicBool>) -> Result<()> {
+    let last = match session::run(source, tell, stop)? {
+        End::Stopped => return Ok(()),
+        End::Played => Report::Ended,
+        End::Failed(trouble) => {
+            tracing::info!(fault = trouble.fault.as_str(), "{}", trouble.text);
+            Report::Failed { fault: trouble.fault, text: trouble.text }
+        }
+    };
+    tell(last).context("the node does not hear how it ended")
+}
+
+/// A port that lost one of its threads is worse than none: the node can start another.
+fn end_on_any_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        exit(101);
+    }));
+}

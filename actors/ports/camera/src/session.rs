@@ -1,0 +1,200 @@
+//! The session: one source from opening to its end.
+//!
+//!   bus (errors, end) ──┐
+//!   tap (pulse) ────────┼─▶ [session] ─▶ End
+//!   node says stop ─────┘
+//!
+//! rtspsrc never notices a camera that stays connected and sends nothing, so a watchdog of our own does.
+
+use crate::Tell;
+use crate::fault::Trouble;
+use crate::handover::{HandoverError, hand_over};
+use crate::pipeline::Pipeline;
+use crate::tap::Pulse;
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use protocol::camera::{Source, SourceFault};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How often the watchdog looks; bus messages wake the session at once.
+const TICK_MS: u64 = 50;
+
+/// From opening to the first packet.
+const ANSWER_MS_MIN: u64 = 5_000;
+
+/// From opening to the first frame while packets come: some cameras send a key frame every ten seconds.
+const KEY_FRAME_MS_MAX: u64 = 15_000;
+
+/// From a unit that goes into the decoder to a frame that comes out, while more units come.
+const DECODE_MS_MAX: u64 = 5_000;
+
+/// How long a pipeline may take to be taken down. The process ends anyway.
+const CLOSE_MS_MAX: u64 = 300;
+
+/// How a session came to its end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// The node said so.
+    Stopped,
+    /// A file was played to its end.
+    Played,
+    Failed(Trouble),
+}
+
+/// Returns when the source ends, fails, or `stop` is set.
+pub fn run(source: &Source, tell: &Tell, stop: &Arc<AtomicBool>) -> Result<End, HandoverError> {
+    let pipeline = match Pipeline::build(source) {
+        Ok(pipeline) => pipeline,
+        Err(trouble) => return Ok(End::Failed(trouble)),
+    };
+    // A failure to start is told on the bus as well, with more to say.
+    let _ = pipeline.gst.set_state(gst::State::Playing);
+    // Not earlier: an appsink that is not started yet says that it has ended.
+    let (finished, handed) = mpsc::channel();
+    let (handing, tell) = (pipeline.clone(), tell.clone());
+    std::thread::Builder::new()
+        .name("handover".to_owned())
+        .spawn(move || finished.send(hand_over(&handing, &tell)))
+        .map_err(HandoverError::NodeGone)?;
+    let end = watch(source, &pipeline, stop, &handed);
+    if let Ok(End::Played) = end {
+        // Frames may still be on their way to a node that reads slowly; none may be lost.
+        handed.recv().unwrap_or(Ok(()))?;
+    }
+    close(pipeline);
+    end
+}
+
+fn watch(
+    source: &Source,
+    pipeline: &Pipeline,
+    stop: &AtomicBool,
+    handed: &mpsc::Receiver<Result<(), HandoverError>>,
+) -> Result<End, HandoverError> {
+    let bus = pipeline.gst.bus().expect("a pipeline has a bus");
+    let is_live = !source.url.starts_with("file:");
+    let wanted = [gst::MessageType::Error, gst::MessageType::Eos, gst::MessageType::Application];
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(End::Stopped);
+        }
+        let message = bus.timed_pop_filtered(gst::ClockTime::from_mseconds(TICK_MS), &wanted);
+        // Looked at first: what a callback knows is more precise than the error that follows from it.
+        if let Some(trouble) = pipeline.take_trouble() {
+            return Ok(End::Failed(trouble));
+        }
+        match message.as_ref().map(|message| message.view()) {
+            Some(gst::MessageView::Error(error)) => {
+                let debug = error.debug();
+                return Ok(End::Failed(Trouble::from_error(source, &error.error(), debug.as_deref())));
+            }
+            // A live source that is gone says so with an orderly end.
+            Some(gst::MessageView::Eos(_)) if is_live => {
+                let what = "the camera ended the stream; it is tried again";
+                return Ok(End::Failed(Trouble::new(source, SourceFault::Ended, what)));
+            }
+            Some(gst::MessageView::Eos(_)) => return Ok(End::Played),
+            _ => {}
+        }
+        if let Ok(Err(error)) = handed.try_recv() {
+            return Err(error);
+        }
+        if is_live && let Some((fault, what)) = judge(pipeline.tap.pulse(), u64::from(source.stall_ms)) {
+            return Ok(End::Failed(Trouble::new(source, fault, &what)));
+        }
+    }
+}
+
+/// The watchdog's verdict on a live source; `None` while all is well.
+fn judge(pulse: Pulse, stall_ms: u64) -> Option<(SourceFault, String)> {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let since = |mark: Duration| ms(pulse.now.saturating_sub(mark));
+    let Some(packet) = pulse.packet else {
+        let answer_ms = stall_ms.max(ANSWER_MS_MIN);
+        let what = format!("no video within {answer_ms} ms; is the camera alive, does the network let it through?");
+        return (ms(pulse.now) > answer_ms).then_some((SourceFault::Silent, what));
+    };
+    if since(packet) > stall_ms && (pulse.frame.is_some() || since(packet) > ANSWER_MS_MIN) {
+        let what = format!("sent nothing for {stall_ms} ms; is the camera alive, does the network let it through?");
+        return Some((SourceFault::Silent, what));
+    }
+    match (pulse.unit, pulse.frame) {
+        (unit, None) if ms(pulse.now) > KEY_FRAME_MS_MAX => {
+            let what = match unit {
+                None => {
+                    format!("no key frame within {KEY_FRAME_MS_MAX} ms; set the camera's key frame interval to 2 s")
+                }
+                Some(_) => format!("no picture could be decoded within {KEY_FRAME_MS_MAX} ms; set the camera to H.264"),
+            };
+            Some((SourceFault::Unreadable, what))
+        }
+        (Some(unit), Some(frame)) if since(unit) > stall_ms && since(frame) > stall_ms => Some((
+            SourceFault::Silent,
+            format!("packets come, but no whole picture for {stall_ms} ms; is the network lossy?"),
+        )),
+        (Some(unit), Some(frame)) if unit > frame && ms(unit - frame) > DECODE_MS_MAX => {
+            let what =
+                format!("no picture could be decoded for {DECODE_MS_MAX} ms; restart the camera or set it to H.264");
+            Some((SourceFault::Unreadable, what))
+        }
+        _ => None,
+    }
+}
+
+/// Says goodbye to the camera, but does not wait for one that is gone.
+fn close(pipeline: Pipeline) {
+    let (closed, done) = mpsc::channel();
+    let closing = std::thread::Builder::new().name("closing".to_owned()).spawn(move || {
+        let _ = pipeline.gst.set_state(gst::State::Null);
+        let _ = closed.send(());
+    });
+    if closing.is_ok() && done.recv_timeout(Duration::from_millis(CLOSE_MS_MAX)).is_err() {
+        tracing::debug!("the pipeline is not down after {CLOSE_MS_MAX} ms; the process ends anyway");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STALL_MS: u64 = 1500;
+
+    fn check(now: u64, packet: Option<u64>, unit: Option<u64>, frame: Option<u64>, fault: Option<SourceFault>) {
+        let mark = |ms: Option<u64>| ms.map(Duration::from_millis);
+        let pulse =
+            Pulse { now: Duration::from_millis(now), packet: mark(packet), unit: mark(unit), frame: mark(frame) };
+        assert_eq!(judge(pulse, STALL_MS).map(|(fault, _)| fault), fault, "{pulse:?}");
+    }
+
+    #[test]
+    fn a_camera_that_never_answers_is_silent_after_its_grace() {
+        check(4_900, None, None, None, None);
+        check(5_100, None, None, None, Some(SourceFault::Silent));
+    }
+
+    #[test]
+    fn a_running_camera_that_stops_is_silent_after_the_stall_time() {
+        check(11_400, Some(10_000), Some(10_000), Some(10_000), None);
+        check(11_600, Some(10_000), Some(10_000), Some(10_000), Some(SourceFault::Silent));
+    }
+
+    #[test]
+    fn packets_before_the_first_key_frame_buy_time_but_not_for_ever() {
+        check(9_000, Some(8_990), None, None, None);
+        check(15_100, Some(15_090), None, None, Some(SourceFault::Unreadable));
+    }
+
+    #[test]
+    fn a_stream_that_is_received_and_never_decoded_is_unreadable() {
+        check(15_100, Some(15_090), Some(15_090), None, Some(SourceFault::Unreadable));
+        check(20_000, Some(19_990), Some(19_990), Some(12_000), Some(SourceFault::Unreadable));
+    }
+
+    #[test]
+    fn a_decoder_that_is_a_little_behind_is_no_fault() {
+        check(20_000, Some(19_990), Some(19_990), Some(18_000), None);
+    }
+}
