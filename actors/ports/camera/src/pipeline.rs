@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(handed_size(&source(640, false), 640, 360), (640, 360));
         assert_eq!(handed_size(&source(640, false), 320, 181), (320, 181));
         assert_eq!(handed_size(&source(640, false), 1280, 720), (640, 360));
-        assert_eq!(handed_size(&source(640, false), 1280, 714), (640, 356));
+        assert_eq!(handed_size(&source(640, false), 1280, 714), (640, 358));
         assert_eq!(handed_size(&source(640, true), 1920, 1080), (1920, 1080));
     }
 
