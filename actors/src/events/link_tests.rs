@@ -65,7 +65,11 @@ fn credentials(dir: &Path, who: &str) -> Credentials {
 }
 
 /// The relay's half of one connection: serves every events stream that the edge opens.
-async fn serve(accepted: Connection, store: EventStore, ended: mpsc::UnboundedSender<Result<(), String>>) {
+async fn serve(
+    accepted: Connection,
+    store: EventStore,
+    ended: mpsc::UnboundedSender<Result<(), receiver::ReceiveError>>,
+) {
     while let Ok(stream) = accepted.accept_bi().await {
         let Ok((Open::Events, tx, rx)) = stream.open().await else { continue };
         let (who, store, ended) = (accepted.peer().clone(), store.clone(), ended.clone());
@@ -179,7 +183,8 @@ async fn a_peer_that_breaks_the_order_is_told_off_and_nothing_is_recorded() {
         for message in messages {
             tx.send(&message).await.expect("is sent");
         }
-        let why = timeout(WITHIN, ends.recv()).await.expect("hangs").expect("ends").expect_err("is refused");
+        let why =
+            timeout(WITHIN, ends.recv()).await.expect("hangs").expect("ends").expect_err("is refused").to_string();
         assert!(why.contains(told), "{why}");
         while let Ok(Some(EventsDown::Resume { .. })) = rx.recv().await {}
     }

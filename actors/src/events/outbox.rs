@@ -10,11 +10,12 @@
 //! Disk full: pushes are refused, what was accepted stays and is still forwarded.
 
 mod file;
+mod open;
 #[cfg(test)]
 mod tests;
 
 use crate::events::disk::FileError;
-use file::OutboxFile;
+use file::{Appended, OutboxFile};
 use protocol::admin::OutboxStatus;
 use protocol::limits::{TEXT_CHARS_MAX, short_text};
 use protocol::{CameraId, Entry, Event, Evidence, Timestamp};
@@ -31,7 +32,7 @@ const WAITING_MAX: usize = 1024;
 /// Events of one commit. When full it is committed, though more are coming.
 const BATCH_EVENTS_MAX: usize = 512;
 /// Without pushes, acknowledged entries leave the file this much later, many at once.
-const TRIM_AFTER: Duration = Duration::from_millis(500);
+const TRIM_AFTER: Duration = Duration::from_secs(2);
 /// On a full disk, pushes are refused for this long before the disk is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// A disk that fails is not tried in a tight loop.
@@ -126,8 +127,6 @@ struct OutboxState {
     /// Pushed and not yet committed; who pushed waits in `waiting`, in the same order.
     batch: Vec<Event>,
     waiting: Vec<oneshot::Sender<u64>>,
-    /// May be ahead of the file: an ack that a crash forgets is repeated by the relay.
-    acked: u64,
     trim_planned: bool,
     trim_due: bool,
     full_until: Option<Instant>,
@@ -141,13 +140,14 @@ impl Actor for OutboxState {
             // Answered when the batch is on disk.
             Msg::Push { event, reply } => self.collect(event, reply),
             Msg::Next { after, reply } => {
-                let _ = reply.send(self.read(|file| file.next(after))?);
+                let entries = block_in_place(|| self.file().next(after)).map_err(|error| error.failure(&self.path))?;
+                let _ = reply.send(entries);
             }
             Msg::Ack { through } => self.ack(through, cx),
             Msg::OpenEvents { camera, reply } => {
                 // A tracker that died may have left a push here that its successor must see.
                 self.commit(cx)?;
-                let _ = reply.send(self.read(|file| file.open_events(&camera))?);
+                let _ = reply.send(self.file().open_events(&camera));
             }
             Msg::Status { reply } => {
                 let _ = reply.send(self.status());
@@ -168,6 +168,7 @@ impl Actor for OutboxState {
     }
 
     async fn stopping(&mut self, cx: &mut Context<Msg>) {
+        self.trim_due = true;
         if let Err(failure) = self.commit(cx) {
             warn!(%failure, "the last events were not accepted");
         }
@@ -187,7 +188,6 @@ impl OutboxState {
             newest,
             batch: Vec::new(),
             waiting: Vec::new(),
-            acked: mark.acked,
             trim_planned: false,
             trim_due: false,
             full_until: None,
@@ -206,9 +206,8 @@ impl OutboxState {
     }
 
     fn ack(&mut self, through: u64, cx: &mut Context<Msg>) {
-        // A relay cannot have what was never accepted.
-        self.acked = self.acked.max(through.min(self.file().mark().accepted));
-        if self.acked > self.file().mark().acked && !self.trim_planned {
+        self.file.as_mut().expect(FILE).ack(through);
+        if !self.trim_planned {
             self.trim_planned = true;
             let me = cx.me().clone();
             cx.spawn(async move {
@@ -222,22 +221,18 @@ impl OutboxState {
 
     /// One transaction for all that waits; then everyone is answered.
     fn commit(&mut self, cx: &mut Context<Msg>) -> Result<(), Failure> {
-        let trim = std::mem::take(&mut self.trim_due) && self.acked > self.file().mark().acked;
-        if self.batch.is_empty() && !trim {
-            return Ok(());
-        }
-        let began = Instant::now();
-        let (batch, acked, entries_max) = (std::mem::take(&mut self.batch), self.acked, self.entries_max.get());
-        let file = self.file.as_mut().expect(FILE);
-        let first = file.mark().accepted + 1;
-        match block_in_place(|| file.append(&batch, acked, Timestamp::now(), entries_max)) {
-            Ok(dropped) => {
-                if self.full_until.take().is_some() {
-                    info!("the disk has space again, events are accepted");
-                    cx.note("");
-                }
-                self.accepted(first, &batch, dropped);
+        let (batch, trim) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.trim_due));
+        let (file, entries_max, began) = (self.file.as_mut().expect(FILE), self.entries_max.get(), Instant::now());
+        let done = match (batch.is_empty(), trim) {
+            (true, false) => return Ok(()),
+            (true, true) => block_in_place(|| file.trim()).map(|()| None),
+            (false, _) => block_in_place(|| file.append(batch, Timestamp::now(), entries_max)).map(Some),
+        };
+        match done {
+            Ok(None) => {}
+            Ok(Some(appended)) => {
                 metrics::histogram!("watchtree_outbox_commit_seconds").record(began.elapsed().as_secs_f64());
+                self.accepted(&appended, cx);
             }
             Err(full) if full.is_full() => self.reopen(&full, cx)?,
             Err(failed) => return Err(failed.failure(&self.path)),
@@ -245,28 +240,26 @@ impl OutboxState {
         Ok(())
     }
 
-    fn accepted(&mut self, first: u64, batch: &[Event], dropped: u64) {
+    fn accepted(&mut self, appended: &Appended, cx: &mut Context<Msg>) {
         let mark = self.file().mark();
-        for ((seq, event), reply) in (first..).zip(batch).zip(self.waiting.drain(..)) {
+        for (Entry { epoch, seq, event, .. }, reply) in appended.entries.iter().zip(self.waiting.drain(..)) {
             // The witness of acceptance: written before anyone is told.
-            debug!(target: "watchtree::outbox", epoch = %mark.epoch, seq, event = %event.id, revision = event.revision, "accepted");
+            debug!(target: "watchtree::outbox", %epoch, seq, event = %event.id, revision = event.revision, "accepted");
             // Whoever gave up waiting has its event accepted all the same.
-            let _ = reply.send(seq);
+            let _ = reply.send(*seq);
         }
-        if !batch.is_empty() {
-            self.newest.send_replace(mark.accepted);
-            metrics::counter!("watchtree_outbox_accepted_total").increment(batch.len() as u64);
-        }
-        if dropped > 0 {
-            warn!(
-                dropped,
-                kept = self.entries_max,
-                through = mark.removed,
-                "outbox is full, the oldest events were dropped"
-            );
+        self.newest.send_replace(mark.accepted);
+        metrics::counter!("watchtree_outbox_accepted_total").increment(appended.entries.len() as u64);
+        metrics::gauge!("watchtree_outbox_unacked_events").set((mark.accepted - mark.acked) as f64);
+        if appended.dropped > 0 {
+            let (dropped, kept, through) = (appended.dropped, self.entries_max, mark.removed);
+            warn!(dropped, kept, through, "outbox is full, the oldest events were dropped");
             metrics::counter!("watchtree_outbox_dropped_total").increment(dropped);
         }
-        metrics::gauge!("watchtree_outbox_unacked_events").set((mark.accepted - self.acked) as f64);
+        if self.full_until.take().is_some() {
+            info!("the disk has space again, events are accepted");
+            cx.note("");
+        }
     }
 
     /// The disk is full. redb does no more work until the file is opened again; nobody was told "accepted".
@@ -282,13 +275,9 @@ impl OutboxState {
         Ok(())
     }
 
-    fn read<T>(&self, read: impl FnOnce(&OutboxFile) -> Result<T, FileError>) -> Result<T, Failure> {
-        block_in_place(|| read(self.file())).map_err(|error| error.failure(&self.path))
-    }
-
     fn status(&self) -> OutboxStatus {
         let mark = self.file().mark();
-        OutboxStatus { epoch: mark.epoch, accepted: mark.accepted, acked: self.acked }
+        OutboxStatus { epoch: mark.epoch, accepted: mark.accepted, acked: mark.acked }
     }
 
     fn file(&self) -> &OutboxFile {

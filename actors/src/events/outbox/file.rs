@@ -1,18 +1,19 @@
 //! The outbox's file: what a transaction changes, and what reading finds. No actor, no clock.
 //!
-//!   meta     "outbox"             → Mark: epoch, accepted, acked, removed
-//!   entries  seq                  → Entry            removed < seq <= accepted, without a gap
-//!   open     (camera, event id)   → its last Entry   started and not ended
+//!   entries  last seq of a chunk  → the chunk: consecutive Entries, a few pages of them
+//!   meta     "outbox"             → Mark, at the last save
+//!   open     (camera, event id)   → Event started and not ended, at the last save
 //!
-//! All three change in one transaction or not at all.
+//! A push writes its entries and nothing else: how far the numbers are, and which events are open, is
+//! the last save and what follows it. A save goes along with a push once it is worth it; it also takes out
+//! the entries that are done with, many at once. All of a transaction is on disk, or none.
 
+use super::open::OpenEvents;
 use crate::events::disk::{self, FileError};
 use protocol::codec::{decode, encode};
 use protocol::limits::MESSAGE_BYTES_MAX;
-use protocol::{CameraId, Entry, Epoch, Event, Phase, Timestamp};
-use redb::{
-    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
-};
+use protocol::{CameraId, Entry, Epoch, Event, Evidence, Timestamp};
+use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 use std::path::Path;
@@ -20,14 +21,20 @@ use supervision::Failure;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
-const OPEN: TableDefinition<(&str, u128), &[u8]> = TableDefinition::new("open");
 const MARK: &str = "outbox";
 
-/// Longest encoded entry: three texts of 300 characters and the numbers around them.
-const ENTRY_BYTES_MAX: usize = 8 * 1024;
+/// A chunk and its key fill four of redb's pages: one write instead of a dozen.
+const CHUNK_BYTES: usize = 16_000;
+/// No chunk is longer: a single entry has three texts of 300 characters at most.
+const CHUNK_BYTES_MAX: usize = 2 * CHUNK_BYTES;
+/// An entry beside its texts, at most.
+const ENTRY_BYTES: usize = 160;
 /// What `next` returns at once: fits a message with its frame. The rest comes with the next call.
 const NEXT_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 1024;
-const NEXT_ENTRIES_MAX: usize = 512;
+/// Acknowledged entries that stay in the file until this many can go at once.
+const DONE_ENTRIES: u64 = 1024;
+/// Entries after the last save, read through when the file is opened.
+const UNSAVED_ENTRIES: u64 = 8192;
 
 /// How far everything is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,99 +44,166 @@ pub(super) struct Mark {
     pub accepted: u64,
     /// The newest one the relay has.
     pub acked: u64,
-    /// Entries through this one are no longer in the file: acknowledged, or dropped when it was full.
+    /// Entries through this one are gone: acknowledged, or dropped when there were too many.
     pub removed: u64,
+}
+
+/// What one transaction did.
+pub(super) struct Appended {
+    pub entries: Vec<Entry>,
+    /// The oldest entries, not acknowledged, that had to go.
+    pub dropped: u64,
 }
 
 pub(super) struct OutboxFile {
     db: Database,
     mark: Mark,
+    /// `mark.accepted` at the last save.
+    saved: u64,
+    open: OpenEvents,
 }
 
 impl OutboxFile {
     /// Opens the file; a new one gets a new epoch.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let db = disk::open(path, |write| {
-            let mark = Mark { epoch: Epoch::random(), accepted: 0, acked: 0, removed: 0 };
             write.open_table(ENTRIES)?;
-            write.open_table(OPEN)?;
-            put_mark(write, &mark)
+            OpenEvents::default().save(write)?;
+            put_mark(write, &Mark { epoch: Epoch::random(), accepted: 0, acked: 0, removed: 0 })
         })?;
-        let mark = read_mark(&db).map_err(|error| error.refusal(path))?;
-        Ok(Self { db, mark })
+        Self::load(db).map_err(|error| error.refusal(path))
+    }
+
+    /// The last save, and what follows it. A file that contradicts itself is not built upon.
+    fn load(db: Database) -> Result<Self, FileError> {
+        let read = db.begin_read()?;
+        let meta = read.open_table(META)?;
+        let mark = meta.get(MARK)?.ok_or_else(|| FileError::Broken("it holds no outbox".to_owned()))?;
+        let mark: Mark = decode::<_, 64>(mark.value())?;
+        let mut file = Self { open: OpenEvents::load(&read)?, saved: mark.accepted, mark, db };
+        let entries = read.open_table(ENTRIES)?;
+        let kept = mark.accepted > mark.removed;
+        if kept && entries.get(mark.accepted)?.is_none() {
+            return Err(FileError::Broken(format!("entry {} is missing", mark.accepted)));
+        }
+        for row in entries.range(mark.accepted + 1..)? {
+            for entry in decode_chunk(row?.1.value())? {
+                if entry.seq != file.mark.accepted + 1 || entry.epoch != mark.epoch {
+                    return Err(FileError::Broken(format!("entry {} follows {}", entry.seq, file.mark.accepted)));
+                }
+                file.mark.accepted = entry.seq;
+                file.open.note(&entry);
+            }
+        }
+        Ok(file)
     }
 
     pub fn mark(&self) -> Mark {
         self.mark
     }
 
-    /// Gives `events` the next numbers and has them on disk when it returns, and forgets what the relay
-    /// has. More than `entries_max` entries are never kept: returns how many of the oldest were dropped.
-    pub fn append(&mut self, events: &[Event], acked: u64, now: Timestamp, entries_max: u64) -> Result<u64, FileError> {
+    /// Gives `events` the next numbers and has them on disk when it returns. More than `entries_max` are
+    /// never kept: then the oldest go, acknowledged or not.
+    pub fn append(&mut self, events: Vec<Event>, now: Timestamp, entries_max: u64) -> Result<Appended, FileError> {
+        let (epoch, first) = (self.mark.epoch, self.mark.accepted + 1);
+        let entry = |(seq, event)| Entry { epoch, seq, accepted: now, event };
+        let entries: Vec<Entry> = (first..).zip(events).map(entry).collect();
         let mut mark = self.mark;
-        mark.accepted += events.len() as u64;
-        mark.acked = mark.acked.max(acked);
-        let unacked_from = mark.removed.max(mark.acked);
-        mark.removed = unacked_from.max(mark.accepted.saturating_sub(entries_max));
+        mark.accepted += entries.len() as u64;
+        let too_many = mark.accepted.saturating_sub(entries_max);
+        let worth_it = mark.acked >= mark.removed + DONE_ENTRIES || mark.accepted >= self.saved + UNSAVED_ENTRIES;
         let write = disk::begin(&self.db)?;
-        if !events.is_empty() {
-            insert(&write, &self.mark, events, now)?;
+        insert(&write, &entries)?;
+        for entry in &entries {
+            self.open.note(entry);
         }
-        if mark.removed > self.mark.removed {
-            write.open_table(ENTRIES)?.retain_in(..=mark.removed, |_, _| false)?;
+        if worth_it || too_many > mark.removed {
+            self.save(&write, &mut mark, too_many)?;
         }
-        put_mark(&write, &mark)?;
+        write.commit()?;
+        let dropped = mark.removed.saturating_sub(self.mark.removed.max(mark.acked));
+        self.mark = mark;
+        Ok(Appended { entries, dropped })
+    }
+
+    /// The relay has everything through `through`. On disk with the next save: forgotten, it says so again.
+    pub fn ack(&mut self, through: u64) {
+        // A relay cannot have what was never accepted.
+        self.mark.acked = self.mark.acked.max(through.min(self.mark.accepted));
+    }
+
+    /// Takes out what is acknowledged without waiting for a push.
+    pub fn trim(&mut self) -> Result<(), FileError> {
+        if self.mark.acked <= self.mark.removed {
+            return Ok(());
+        }
+        let (write, mut mark) = (disk::begin(&self.db)?, self.mark);
+        self.save(&write, &mut mark, 0)?;
         write.commit()?;
         self.mark = mark;
-        Ok(mark.removed - unacked_from)
+        Ok(())
+    }
+
+    /// After an error the file is opened again, so nothing here is taken back.
+    fn save(&mut self, write: &WriteTransaction, mark: &mut Mark, too_many: u64) -> Result<(), FileError> {
+        mark.removed = mark.removed.max(mark.acked).max(too_many);
+        // A chunk goes with its last entry; until then reading skips its first ones.
+        write.open_table(ENTRIES)?.retain_in(..=mark.removed, |_, _| false)?;
+        self.open.save(write)?;
+        self.saved = mark.accepted;
+        put_mark(write, mark)
     }
 
     /// Entries after `after`, oldest first, as many as fit one message.
     pub fn next(&self, after: u64) -> Result<Vec<Entry>, FileError> {
-        let mut entries = Vec::new();
-        let mut bytes = 0;
+        let after = after.max(self.mark.removed);
+        let (mut entries, mut bytes) = (Vec::new(), 0);
         let table = self.db.begin_read()?.open_table(ENTRIES)?;
         for row in table.range((Bound::Excluded(after), Bound::Unbounded))? {
-            let (_, entry) = row?;
-            bytes += entry.value().len();
-            if bytes > NEXT_BYTES_MAX || entries.len() == NEXT_ENTRIES_MAX {
+            let (_, chunk) = row?;
+            bytes += chunk.value().len();
+            if bytes > NEXT_BYTES_MAX {
                 break;
             }
-            entries.push(decode_entry(entry.value())?);
+            entries.extend(decode_chunk(chunk.value())?.into_iter().filter(|entry| entry.seq > after));
         }
         Ok(entries)
     }
 
     /// What `camera` started and did not end.
-    pub fn open_events(&self, camera: &CameraId) -> Result<Vec<Event>, FileError> {
-        let table = self.db.begin_read()?.open_table(OPEN)?;
-        let rows = table.range((camera.as_str(), u128::MIN)..=(camera.as_str(), u128::MAX))?;
-        rows.map(|row| Ok(decode_entry(row?.1.value())?.event)).collect()
+    pub fn open_events(&self, camera: &CameraId) -> Vec<Event> {
+        self.open.of(camera)
     }
 }
 
-/// One encoding of an entry serves both tables.
-fn insert(write: &WriteTransaction, mark: &Mark, events: &[Event], now: Timestamp) -> Result<(), FileError> {
-    let mut entries = write.open_table(ENTRIES)?;
-    let mut open = write.open_table(OPEN)?;
-    // Numbers only grow, so all go in at the end: much cheaper than finding each one's place.
-    let mut end = entries.upper_bound_mut(Bound::<u64>::Unbounded)?;
-    for (seq, event) in (mark.accepted + 1..).zip(events) {
-        let bytes = encode(&Entry { epoch: mark.epoch, seq, accepted: now, event: event.clone() });
-        end.insert_before(seq, bytes.as_slice())?;
-        note_open(&mut open, event, &bytes)?;
+fn insert(write: &WriteTransaction, entries: &[Entry]) -> Result<(), FileError> {
+    let mut table = write.open_table(ENTRIES)?;
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let (chunk, after) = rest.split_at(chunk_entries(rest));
+        let last = chunk[chunk.len() - 1].seq;
+        table.insert(last, encode(&chunk).as_slice())?;
+        rest = after;
     }
-    end.close()?;
     Ok(())
 }
 
-fn note_open(open: &mut Table<(&str, u128), &[u8]>, event: &Event, entry: &[u8]) -> Result<(), FileError> {
-    let key = (event.camera.as_str(), event.id.0);
-    match event.phase {
-        Phase::Start | Phase::Update => open.insert(key, entry)?,
-        Phase::End => open.remove(key)?,
+/// How many of these make one chunk; one at least.
+fn chunk_entries(entries: &[Entry]) -> usize {
+    let mut bytes = 0;
+    let fits = |entry: &&Entry| {
+        bytes += ENTRY_BYTES + text_bytes(&entry.event);
+        bytes <= CHUNK_BYTES
     };
-    Ok(())
+    entries.iter().take_while(fits).count().max(1)
+}
+
+fn text_bytes(event: &Event) -> usize {
+    let evidence = match &event.evidence {
+        Evidence::Model { model, node } => model.len() + node.len(),
+        Evidence::Motion => 0,
+    };
+    event.label.len() + evidence
 }
 
 fn put_mark(write: &WriteTransaction, mark: &Mark) -> Result<(), FileError> {
@@ -137,22 +211,6 @@ fn put_mark(write: &WriteTransaction, mark: &Mark) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Reads the mark and holds the entries against it: a file that contradicts itself is not built upon.
-fn read_mark(db: &Database) -> Result<Mark, FileError> {
-    let read = db.begin_read()?;
-    let mark = read.open_table(META)?.get(MARK)?.ok_or_else(|| FileError::Broken("it holds no outbox".to_owned()))?;
-    let mark: Mark = decode::<_, 64>(mark.value())?;
-    let entries = read.open_table(ENTRIES)?;
-    let first = entries.first()?.map_or(mark.accepted + 1, |(seq, _)| seq.value());
-    let last = entries.last()?.map_or(mark.accepted, |(seq, _)| seq.value());
-    let whole = first == mark.removed + 1 && last == mark.accepted && entries.len()? == mark.accepted - mark.removed;
-    if whole {
-        Ok(mark)
-    } else {
-        Err(FileError::Broken(format!("it holds entries {first} to {last}, and says {mark:?}")))
-    }
-}
-
-fn decode_entry(bytes: &[u8]) -> Result<Entry, FileError> {
-    Ok(decode::<_, ENTRY_BYTES_MAX>(bytes)?)
+fn decode_chunk(bytes: &[u8]) -> Result<Vec<Entry>, FileError> {
+    Ok(decode::<_, CHUNK_BYTES_MAX>(bytes)?)
 }

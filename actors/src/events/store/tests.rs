@@ -204,7 +204,8 @@ async fn a_follower_hears_of_new_revisions_of_its_tenant_once_they_are_on_disk()
         store.append(edge(YARD), entries).await.expect("is on disk");
     }
     store.append(edge("acme/edge/yard"), vec![entry(3, 1)]).await.expect("is on disk");
-    let heard: Vec<u32> = [ours.recv().await, ours.recv().await].map(|news| news.expect("news").event.revision).to_vec();
+    let heard: Vec<u32> =
+        [ours.recv().await, ours.recv().await].map(|news| news.expect("news").event.revision).to_vec();
     assert_eq!(heard, [0, 1]);
     assert_eq!(theirs.recv().await.expect("news").tenant.as_str(), "acme");
     assert!(ours.is_empty() && theirs.is_empty());
