@@ -2,6 +2,8 @@
 //!
 //!   trees/{edge,relay,gpu}   who runs on a node, in which order
 //!   launch                   configuration, certificate, log, signals, exit code
+//!   cli                      the operator's command `watchtree`
 
+pub mod cli;
 pub mod launch;
 pub mod trees;

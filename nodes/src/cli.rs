@@ -1,0 +1,129 @@
+//! Cli: the command `watchtree`. Asks core nodes with an operator's certificate; issues certificates; checks files.
+//!
+//!   args ─▶ run ─┬─ nodes · tree · events · record ─▶ credentials ▸ session ══QUIC══▶ relay or gpu node
+//!                │                                    render ◀────────────replies══◀═┘
+//!                └─ ca · config                       files alone, no network
+//!
+//! Answers go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong command
+//! line, 78 wrong configuration.
+
+pub mod args;
+mod authority;
+mod bookmark;
+mod credentials;
+mod events;
+mod follow;
+mod inventory;
+mod out;
+mod record;
+mod render;
+mod session;
+
+use args::{CaCommand, Cli, Command, ConfigCommand};
+use out::Out;
+use std::fmt::Display;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Why a command ended before its work was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Failure {
+    /// Whoever read our output has left, as `| head` does: end quietly.
+    Unread,
+    /// Told to the operator: the thing and the way out.
+    Failed(String),
+    /// A configuration file is wrong; its faults, one a line.
+    Config(String),
+}
+
+impl Failure {
+    fn new(text: impl Display) -> Self {
+        Self::Failed(text.to_string())
+    }
+}
+
+/// Does what was asked; says on stderr why not.
+pub fn run(cli: Cli) -> ExitCode {
+    obey(cli.command).map_or_else(ended, |()| ExitCode::SUCCESS)
+}
+
+fn ended(failure: Failure) -> ExitCode {
+    match failure {
+        Failure::Unread => ExitCode::SUCCESS,
+        Failure::Config(faults) => {
+            eprintln!("{faults}");
+            ExitCode::from(crate::launch::EXIT_CONFIG)
+        }
+        Failure::Failed(text) => {
+            eprintln!("watchtree: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn obey(command: Command) -> Result<(), Failure> {
+    let mut out = Out::stdout();
+    match command {
+        Command::Nodes(args) => online(inventory::nodes(&args, &mut out)),
+        Command::Tree(args) => online(inventory::tree(&args, &mut out)),
+        Command::Events(args) if args.follow => online(follow::follow(&args, &mut out)),
+        Command::Events(args) => online(events::list(&args, &mut out)),
+        Command::Record(args) => online(record::list(&args, &mut out)),
+        Command::Ca(CaCommand::Init(args)) => authority::init(&args, &mut out),
+        Command::Ca(CaCommand::Issue(args)) => authority::issue(&args, &mut out),
+        Command::Config(ConfigCommand::Check { file }) => check(&file, &mut out),
+    }
+}
+
+fn online(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|why| Failure::new(format!("the runtime does not start: {why}")))?.block_on(work)
+}
+
+fn check(file: &Path, out: &mut Out) -> Result<(), Failure> {
+    let kind = config::check(file).map_err(|faults| Failure::Config(faults.to_string()))?;
+    out.line(&format!("{}: no fault found, a configuration for watchtree-{}", file.display(), kind.as_str()))?;
+    out.flush()
+}
+
+/// Something that the operator should know and that does not end the command.
+fn warn(text: impl Display) {
+    eprintln!("watchtree: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    /// The code of `watchtree config check` for a file with this text.
+    fn checked(text: &str) -> ExitCode {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("node.toml");
+        std::fs::write(&file, text).expect("a file");
+        run(Cli::parse_from(["watchtree".as_ref(), "config".as_ref(), "check".as_ref(), file.as_os_str()]))
+    }
+
+    #[test]
+    fn a_good_configuration_is_told_by_the_exit_code() {
+        assert_eq!(checked(include_str!("../../config/samples/relay.toml")), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn a_faulty_configuration_has_an_exit_code_of_its_own() {
+        assert_eq!(checked("[node]\nrole = \"relay\"\n"), ExitCode::from(78));
+        assert_eq!(checked("not toml"), ExitCode::from(78));
+    }
+
+    #[test]
+    fn a_missing_configuration_is_a_configuration_fault() {
+        let gone = Cli::parse_from(["watchtree", "config", "check", "/nonexistent/relay.toml"]);
+        assert_eq!(run(gone), ExitCode::from(78));
+    }
+
+    #[test]
+    fn a_reader_that_leaves_is_no_failure() {
+        assert_eq!(ended(Failure::Unread), ExitCode::SUCCESS);
+        assert_eq!(ended(Failure::new("no")), ExitCode::from(1));
+    }
+}

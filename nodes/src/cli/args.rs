@@ -1,0 +1,257 @@
+//! The command line: what can be asked, and the help that teaches it.
+
+use super::render::time;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use config::HostPort;
+use protocol::{CameraId, Epoch, NodeName, Role, TenantId, Timestamp};
+use std::path::PathBuf;
+
+/// Where a relay on this machine listens.
+const CONNECT_DEFAULT: &str = "127.0.0.1:7443";
+
+/// A CA is renewed after ten years; no certificate should outlive it.
+const DAYS_MAX: i64 = 3650;
+
+const EXAMPLES: &str = "\
+Examples:
+  watchtree ca init                               a new site: its certificate authority
+  watchtree ca issue --role operator --name me    your own certificate
+  watchtree nodes                                 who is there
+  watchtree tree yard/cameras                     the cameras of the edge `yard`, and why one is down
+  watchtree events -f --label person              people, as they come
+
+Credentials:
+  ca.pem and an operator's certificate with its key are looked for in $WATCHTREE_DIR, else in
+  ~/.config/watchtree: operator.pem and operator.key, or the only operator's pair that is there.
+  --ca, --cert and --key name others.
+
+Exit codes:
+  0 done    1 failed    2 wrong command line    78 wrong configuration";
+
+/// Scripts and tests use it; people use `events`.
+const RECORD_HINT: &str = "
+For programs: `watchtree record --edge yard` prints an edge's raw record, one JSON object a line.";
+
+/// Watches the watchers: asks relays and gpu nodes, issues certificates, checks configurations.
+#[derive(Debug, Parser)]
+#[command(
+    name = "watchtree",
+    version,
+    after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n{RECORD_HINT}"),
+    max_term_width = 110
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the nodes: those asked, and those linked to them
+    #[command(after_help = "\
+STATE is `self` for a node that was asked, else `linked` or `gone`; SINCE says for how long.\n
+Examples:
+  watchtree nodes
+  watchtree nodes --connect hub.example:7443,gpu.example:7444
+  watchtree nodes -o json | jq '.[] | select(.state == \"gone\")'")]
+    Nodes(NodesArgs),
+    /// Draw every actor of every node: its state, restarts, and why it last failed
+    #[command(after_help = "\
+On a terminal long lines are cut, unless a PATH is given.
+
+Examples:
+  watchtree tree                       all nodes
+  watchtree tree yard                  one node
+  watchtree tree yard/cameras/door     one camera
+  watchtree tree -o json | jq '.[].actors[] | select(.state != \"running\")'")]
+    Tree(TreeArgs),
+    /// List what happened in front of the cameras, oldest first
+    #[command(after_help = "\
+Columns: begin (UTC), edge/camera, label, score, phase, duration, reason of its end, id.
+An event is printed as it stands now; with -f once more for each change.
+
+Examples:
+  watchtree events --from 2h --label person
+  watchtree events --camera door --from 2026-11-20T18:00:00Z --until 2026-11-20T19:00:00Z
+  watchtree events -f --from 10m            the last ten minutes, then what comes
+  watchtree events -f -o json | jq .event   one JSON object a line")]
+    Events(EventsArgs),
+    /// Print an edge's raw record, one JSON object a line
+    #[command(hide = true)]
+    Record(RecordArgs),
+    /// Make a certificate authority, and certificates
+    #[command(subcommand)]
+    Ca(CaCommand),
+    /// Check configuration files
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RecordOutput {
+    /// One object a line
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct NodesArgs {
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    #[command(flatten)]
+    pub access: Access,
+}
+
+#[derive(Debug, Args)]
+pub struct TreeArgs {
+    /// Only what is at or below this path, such as yard/cameras
+    pub path: Option<String>,
+    /// How to print it; json is an array of nodes
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    #[command(flatten)]
+    pub access: Access,
+}
+
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    /// Go on with what comes; starts from now unless --from says otherwise. Ctrl-C ends it
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only of this camera
+    #[arg(long, value_name = "CAMERA")]
+    pub camera: Option<CameraId>,
+    /// Only what bears this label: person, car, ..., or motion
+    #[arg(long, value_name = "LABEL")]
+    pub label: Option<String>,
+    /// Only what began at this time or later: 2026-11-20T18:30:00Z, or 10m, 2h, 3d ago
+    #[arg(long, value_name = "TIME", value_parser = time::moment)]
+    pub from: Option<Timestamp>,
+    /// Only what began before this time
+    #[arg(long, value_name = "TIME", value_parser = time::moment)]
+    pub until: Option<Timestamp>,
+    /// Stop after so many, the oldest that fit; with -f, after so many lines
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// How to print it; json is one object a line
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    #[command(flatten)]
+    pub access: Access,
+}
+
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Whose record
+    #[arg(long, value_name = "NAME")]
+    pub edge: NodeName,
+    /// Only what this outbox sent: 16 hexadecimal digits
+    #[arg(long)]
+    pub epoch: Option<Epoch>,
+    /// Only entries after this sequence number
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    pub after: u64,
+    /// Stop after so many entries [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = RecordOutput::Json)]
+    pub output: RecordOutput,
+    #[command(flatten)]
+    pub access: Access,
+}
+
+/// Whom to ask, and as whom.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Access {
+    /// Relays or gpu nodes to ask; the answers of several are merged
+    #[arg(long, value_name = "HOST:PORT", env = "WATCHTREE_CONNECT", hide_env_values = true)]
+    #[arg(value_delimiter = ',', default_value = CONNECT_DEFAULT)]
+    pub connect: Vec<HostPort>,
+    /// The authority's certificate [default: ca.pem in $WATCHTREE_DIR or ~/.config/watchtree]
+    #[arg(long, value_name = "FILE", env = "WATCHTREE_CA", hide_env_values = true)]
+    pub ca: Option<PathBuf>,
+    /// An operator's certificate [default: operator.pem there, or the only operator's there]
+    #[arg(long, value_name = "FILE", env = "WATCHTREE_CERT", hide_env_values = true)]
+    pub cert: Option<PathBuf>,
+    /// The key to it [default: the certificate's name with .key]
+    #[arg(long, value_name = "FILE", env = "WATCHTREE_KEY", hide_env_values = true, requires = "cert")]
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CaCommand {
+    /// Make a certificate authority: ca.pem for every node, ca.key to be kept here
+    #[command(after_help = "\
+ca.key signs every certificate of the site: keep a copy in a safe place and give it to no node.
+Nothing is ever overwritten.\n
+Example:
+  watchtree ca init --dir site-ca --name \"our site\"")]
+    Init(CaInitArgs),
+    /// Issue a certificate, NAME.pem and NAME.key
+    #[command(after_help = "\
+Roles: edge (by the cameras), relay (keeps the record), gpu (runs models), operator (you).\n
+Examples:
+  watchtree ca issue --role operator --name me
+  watchtree ca issue --role relay --name hub --out hub-tls
+  watchtree ca issue --role edge --name yard --out yard-tls --days 90")]
+    Issue(CaIssueArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct CaInitArgs {
+    /// Where to put ca.pem and ca.key [default: $WATCHTREE_DIR or ~/.config/watchtree]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// What the authority is called in certificates
+    #[arg(long, default_value = "watchtree CA")]
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub struct CaIssueArgs {
+    /// What the node is for: edge, relay, gpu or operator
+    #[arg(long)]
+    pub role: Role,
+    /// The node's name: a-z, 0-9 and -
+    #[arg(long)]
+    pub name: NodeName,
+    /// Whose it is
+    #[arg(long, default_value_t = TenantId::default())]
+    pub tenant: TenantId,
+    /// Where the authority is [default: $WATCHTREE_DIR or ~/.config/watchtree]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Where to put the two files [default: beside the authority]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// How long it is valid
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=DAYS_MAX))]
+    pub days: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check a node's configuration: exit code 0, or 78 and every fault at once
+    #[command(after_help = "\
+WATCHTREE_EDGE__..., WATCHTREE_RELAY__... and WATCHTREE_GPU__... variables count, as they do for the node.\n
+Example:
+  watchtree config check edge.toml && systemctl restart watchtree-edge")]
+    Check {
+        /// The file; its node.role says which node it is for
+        file: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests;

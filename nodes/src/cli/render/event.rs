@@ -1,0 +1,92 @@
+//! One event as one line. Columns have fixed widths: the next line is not known yet.
+
+use super::{Cell, Paint, Style, time};
+use protocol::admin::RecordedEvent;
+use protocol::{EndReason, Phase, TenantId};
+
+/// Blank-padded widths; what is longer moves the rest of its line.
+const WIDTHS: [usize; 8] = [20, 22, 10, 5, 6, 8, 7, 32];
+const HEADINGS: [&str; 8] = ["BEGIN", "CAMERA", "LABEL", "SCORE", "PHASE", "DURATION", "REASON", "ID"];
+
+pub(in super::super) fn heading(style: Style) -> String {
+    aligned(&HEADINGS.map(|text| Cell::painted(Paint::Heading, text)), style)
+}
+
+pub(in super::super) fn line(recorded: &RecordedEvent, style: Style) -> String {
+    let event = &recorded.event;
+    let duration = time::exact(event.end.since(event.begin));
+    let (phase, paint) = match event.phase {
+        Phase::Start => ("start", Paint::Good),
+        Phase::Update => ("update", Paint::Normal),
+        Phase::End => ("end", Paint::Aside),
+    };
+    let cells = [
+        Cell::new(time::clock(event.begin)),
+        Cell::new(place(recorded)),
+        Cell::new(&event.label),
+        Cell::new(format!("{:.2}", event.score)),
+        Cell::painted(paint, phase),
+        Cell::new(duration),
+        reason(event.reason),
+        Cell::painted(Paint::Aside, event.id.to_string()),
+    ];
+    aligned(&cells, style)
+}
+
+/// `yard/door`; with the tenant in front where there is more than the usual one.
+fn place(recorded: &RecordedEvent) -> String {
+    let RecordedEvent { tenant, edge, event, .. } = recorded;
+    if *tenant == TenantId::default() {
+        format!("{edge}/{}", event.camera)
+    } else {
+        format!("{tenant}/{edge}/{}", event.camera)
+    }
+}
+
+fn reason(reason: Option<EndReason>) -> Cell {
+    match reason {
+        None => Cell::new("-"),
+        Some(EndReason::Left) => Cell::new("left"),
+        // Not an end that was seen: the truth after it is unknown.
+        Some(EndReason::Blind) => Cell::painted(Paint::Warning, "blind"),
+        Some(EndReason::Restart) => Cell::painted(Paint::Warning, "restart"),
+        Some(EndReason::Stopped) => Cell::new("stopped"),
+    }
+}
+
+fn aligned(cells: &[Cell; 8], style: Style) -> String {
+    let mut line = String::new();
+    for (cell, width) in cells.iter().zip(WIDTHS) {
+        line.push_str(&style.paint(cell.paint, &cell.text));
+        line.push_str(&" ".repeat(width.saturating_sub(cell.width()) + super::GAP.len()));
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::event;
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_below_its_headings() {
+        let text = [heading(Style::Plain), line(&event(0xab, 0, 2, Phase::End), Style::Plain)].join("\n");
+        let expected = "\
+BEGIN                 CAMERA                  LABEL       SCORE  PHASE   DURATION  REASON   ID
+2026-11-20T18:30:00Z  yard/door               person      0.87   end     4.2s      left     000000000000000000000000000000ab";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn an_event_that_goes_on_has_no_reason() {
+        assert!(line(&event(1, 0, 0, Phase::Start), Style::Plain).contains("start   4.2s      -"));
+    }
+
+    #[test]
+    fn another_tenant_is_named() {
+        let mut other = event(1, 0, 0, Phase::Start);
+        other.tenant = "acme".parse().expect("a tenant");
+        assert!(line(&other, Style::Plain).contains("acme/yard/door"));
+    }
+}

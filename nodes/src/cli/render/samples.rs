@@ -1,0 +1,66 @@
+//! What tests draw.
+
+use protocol::admin::{ActorStatus, NodeLine, NodeSnapshot, RecordedEvent};
+use protocol::{EndReason, Epoch, Event, EventId, Evidence, Phase, Timestamp};
+use std::time::Duration;
+
+/// 2026-11-20T18:30:00Z.
+pub(in super::super) fn now() -> Timestamp {
+    Timestamp::from_micros(1_795_199_400_000_000)
+}
+
+pub(in super::super) fn line(node: &str, state: &str) -> NodeLine {
+    NodeLine {
+        node: node.parse().expect(node),
+        state: state.to_owned(),
+        since: now().minus(Duration::from_secs(200)),
+        rtt_us: None,
+        software: "watchtree 0.1.0".to_owned(),
+    }
+}
+
+pub(in super::super) fn actor(path: &str) -> ActorStatus {
+    ActorStatus {
+        path: path.to_owned(),
+        state: "running".to_owned(),
+        restarts: 0,
+        since: now().minus(Duration::from_secs(200)),
+        last_reason: None,
+        note: None,
+    }
+}
+
+pub(in super::super) fn snapshot(node: &str, actors: Vec<ActorStatus>) -> NodeSnapshot {
+    NodeSnapshot {
+        node: node.parse().expect(node),
+        boot: Epoch(7),
+        up_since: now().minus(Duration::from_secs(7200)),
+        software: "watchtree 0.1.0".to_owned(),
+        ready: true,
+        notes: vec![],
+        actors,
+        actors_omitted: 0,
+        ledgers: vec![],
+        outbox: None,
+    }
+}
+
+/// A person before the door, `begin_s` seconds after now, for four seconds and a quarter.
+pub(in super::super) fn event(id: u128, begin_s: u64, revision: u32, phase: Phase) -> RecordedEvent {
+    let begin = now().plus(Duration::from_secs(begin_s));
+    let event = Event {
+        id: EventId(id),
+        camera: "door".parse().expect("a camera"),
+        phase,
+        revision,
+        label: "person".to_owned(),
+        evidence: Evidence::Motion,
+        score: 0.874,
+        area: [0.1, 0.2, 0.3, 0.4],
+        begin,
+        end: begin.plus(Duration::from_millis(4250)),
+        reason: (phase == Phase::End).then_some(EndReason::Left),
+    };
+    let (tenant, edge) = ("main".parse().expect("a tenant"), "yard".parse().expect("an edge"));
+    RecordedEvent { tenant, edge, epoch: Epoch(7), seq: u64::from(revision) + 1, event }
+}
