@@ -7,7 +7,7 @@ SHELL := bash
 .PHONY: help setup build demo test bench-outbox clean
 
 # The programs of a site, and those that test it.
-PROGRAMS := -p nodes -p watchtree-camera-port -p watchtree-model-port -p tests --bins
+PROGRAMS := --workspace --bins
 
 help: ## What there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16

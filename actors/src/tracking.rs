@@ -43,6 +43,8 @@ pub enum Sight {
 pub struct Judgement {
     pub at: Timestamp,
     pub model: String,
+    /// The gpu node that ran it.
+    pub node: String,
     pub detections: Vec<Detection>,
     pub width: u32,
     pub height: u32,
@@ -57,8 +59,6 @@ pub struct TrackingSettings {
     pub update_every: Duration,
     /// Only these labels become events; all if empty.
     pub labels: Vec<String>,
-    /// The gpu node's name, for the evidence.
-    pub judge: String,
 }
 
 impl Default for Tracking {
@@ -143,17 +143,18 @@ impl TrackingState {
     }
 
     async fn judged(&mut self, judgement: Judgement) {
-        let Judgement { at, model, mut detections, width, height } = judgement;
+        let Judgement { at, model, node, mut detections, width, height } = judgement;
         if !self.settings.labels.is_empty() {
             detections.retain(|detection| self.settings.labels.contains(&detection.label));
         }
         let changes = self.tracker.judged(at, &detections, width, height);
-        let evidence = Evidence::Model { model, node: self.settings.judge.clone() };
+        let evidence = Evidence::Model { model, node };
         self.tell(changes, &evidence, at).await;
     }
 
     async fn unjudged(&mut self, at: Timestamp) {
-        let changes = self.tracker.blind(at);
+        let mut changes = self.tracker.blind(at);
+        changes.extend(self.episode.blind(at, self.settings.tracker.blind_after));
         self.tell(changes, &Evidence::Motion, at).await;
     }
 

@@ -52,8 +52,8 @@ async fn an_edge_without_a_gpu_node_reports_motion_and_says_that_it_does() {
         })
         .await;
     assert_eq!((event.event.label.as_str(), event.event.evidence), ("motion", Evidence::Motion));
-    let notes = site.node("yard").tree().await.expect("it answers").notes;
-    assert!(notes.iter().any(|note| note.contains("motion alone")), "{notes:?}");
+    let deep = tests::harness::http::get(site.node("yard").http, "/health/deep").await.expect("it answers").body;
+    assert!(deep.contains("motion alone"), "{deep}");
 }
 
 #[tokio::test]

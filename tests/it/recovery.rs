@@ -44,7 +44,10 @@ async fn a_crashed_camera_port_is_back_with_a_frame_and_its_node_lives() {
         if now > before { Ok(()) } else { Err(format!("{now} frames")) }
     })
     .await;
-    println!("camera port {port} killed with SEGV: {ports:?} ran after {again_ms} ms, a frame after {} ms", killed.elapsed().as_millis());
+    println!(
+        "camera port {port} killed with SEGV: {ports:?} ran after {again_ms} ms, a frame after {} ms",
+        killed.elapsed().as_millis()
+    );
     assert_eq!(site.node("yard").pid(), pid, "the node is the same process");
     let tree = site.node("yard").tree().await.expect("it answers");
     let session = tree.actors.iter().find(|actor| actor.path == SESSION).expect("the session is in the tree");
@@ -105,7 +108,11 @@ async fn killed_mid_run(name: &str) -> Vec<Event> {
     site.node_ready(name).await;
     site.eventually("events go on", WITHIN, async |site| {
         let (accepted, acked) = site.node("yard").outbox().await?;
-        if accepted > before + 10 && acked > before { Ok(()) } else { Err(format!("{accepted} accepted, {acked} acked")) }
+        if accepted > before + 10 && acked > before {
+            Ok(())
+        } else {
+            Err(format!("{accepted} accepted, {acked} acked"))
+        }
     })
     .await;
     camera.quit();
@@ -115,26 +122,26 @@ async fn killed_mid_run(name: &str) -> Vec<Event> {
 /// Waits until nothing more comes, and holds the record against the witness.
 pub async fn settled(site: &mut Cluster) -> Vec<Event> {
     site.eventually("the record is whole and every event has ended", WITHIN, async |site| {
-            let (accepted, acked) = site.node("yard").outbox().await?;
-            if accepted != acked {
-                return Err(format!("{accepted} accepted, {acked} acked"));
-            }
-            let operator = site.operator();
-            let entries = operator.record("yard", None).await?;
-            let log = witness::accepted(&site.node("yard").log_text());
-            let epochs: BTreeSet<_> = log.iter().map(|accepted| accepted.epoch).collect();
-            let mut faults = checks::record_faults(&entries, accepted, &log);
-            if epochs.len() != 1 {
-                faults.push(format!("the outbox changed its epoch: {epochs:?}"));
-            }
-            let events = operator.events().await?;
-            faults.extend(checks::list_faults(&events, &entries));
-            let (again, _) = site.node("yard").outbox().await?;
-            if again == accepted && faults.is_empty() {
-                Ok(events.into_iter().map(|event| event.event).collect())
-            } else {
-                Err(faults.join("\n"))
-            }
-        })
+        let (accepted, acked) = site.node("yard").outbox().await?;
+        if accepted != acked {
+            return Err(format!("{accepted} accepted, {acked} acked"));
+        }
+        let operator = site.operator();
+        let entries = operator.record("yard", None).await?;
+        let log = witness::accepted(&site.node("yard").log_text());
+        let epochs: BTreeSet<_> = log.iter().map(|accepted| accepted.epoch).collect();
+        let mut faults = checks::record_faults(&entries, accepted, &log);
+        if epochs.len() != 1 {
+            faults.push(format!("the outbox changed its epoch: {epochs:?}"));
+        }
+        let events = operator.events().await?;
+        faults.extend(checks::list_faults(&events, &entries));
+        let (again, _) = site.node("yard").outbox().await?;
+        if again == accepted && faults.is_empty() {
+            Ok(events.into_iter().map(|event| event.event).collect())
+        } else {
+            Err(faults.join("\n"))
+        }
+    })
     .await
 }

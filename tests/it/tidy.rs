@@ -176,9 +176,9 @@ fn functions(text: &str) -> Vec<(String, usize, usize)> {
 }
 
 fn function_name(code: &str) -> Option<&str> {
-    let mut words = code.split(' ').skip_while(|word| {
-        matches!(*word, "pub" | "async" | "const" | "extern") || word.starts_with("pub(")
-    });
+    let mut words = code
+        .split(' ')
+        .skip_while(|word| matches!(*word, "pub" | "async" | "const" | "extern") || word.starts_with("pub("));
     let name = words.next().filter(|word| *word == "fn").and_then(|_| words.next())?;
     name.split(['(', '<']).next()
 }
@@ -205,7 +205,9 @@ fn each_metric_is_described_and_each_description_is_used() {
     }
     let mut faults = Vec::new();
     let unknown = used.iter().filter(|(name, _)| !described.contains(*name));
-    faults.extend(unknown.map(|(name, file)| format!("{file} counts {name}, which actors/src/telemetry.rs does not describe")));
+    faults.extend(
+        unknown.map(|(name, file)| format!("{file} counts {name}, which actors/src/telemetry.rs does not describe")),
+    );
     let unused = described.iter().filter(|name| !used.contains_key(*name));
     faults.extend(unused.map(|name| format!("nothing counts {name}; remove it from actors/src/telemetry.rs")));
     none(faults);
@@ -243,7 +245,10 @@ fn the_readme_names_only_files_and_targets_that_exist() {
             if !makefile.contains(&format!("\n{target}:")) {
                 let _ = writeln!(faults, "README: `{quoted}`: the Makefile has no {target}");
             }
-        } else if quoted.contains('/') && !quoted.contains([' ', '*', '$', '{', '<', ':']) && !quoted.starts_with(['/', '.']) {
+        } else if quoted.contains('/')
+            && !quoted.contains([' ', '*', '$', '{', '<', ':'])
+            && !quoted.starts_with(['/', '.'])
+        {
             let is_there = Path::exists(&project().join(quoted)) || quoted.starts_with("target/");
             if !is_there {
                 let _ = writeln!(faults, "README: `{quoted}` does not exist");

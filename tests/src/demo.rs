@@ -106,7 +106,8 @@ async fn next(news: &mut Following) -> Result<RecordedEvent> {
 impl Footage {
     async fn start(dir: &Path) -> Result<Self> {
         println!("starting the test camera: coloured squares, by RTSP");
-        let mut cameras = vec![("front-door", start(dir, "front-door", &["--scene", "squares", "--gop-s", "1"]).await?)];
+        let mut cameras =
+            vec![("front-door", start(dir, "front-door", &["--scene", "squares", "--gop-s", "1"]).await?)];
         let assets = match assets::find() {
             Ok(assets) => {
                 println!("starting a second camera: {} in a loop", assets.walkway.display());
@@ -221,7 +222,11 @@ fn line(RecordedEvent { event, .. }: &RecordedEvent) -> String {
     let percent = event.score * 100.0;
     let why = event.reason.map(|reason| format!(", {reason:?}").to_lowercase()).unwrap_or_default();
     let lasted_s = event.end.since(event.begin).as_secs_f32();
-    format!("{time:.12} {:12} {phase:6} {:10} {percent:3.0} %  {judge}, {lasted_s:.1} s{why}", event.camera.as_str(), event.label)
+    format!(
+        "{time:.12} {:12} {phase:6} {:10} {percent:3.0} %  {judge}, {lasted_s:.1} s{why}",
+        event.camera.as_str(),
+        event.label
+    )
 }
 
 /// Counts each event once, however many revisions it has.
@@ -311,7 +316,13 @@ mod tests {
             end: begin.plus(Duration::from_millis(1500)),
             reason: None,
         };
-        RecordedEvent { tenant: Default::default(), edge: "yard".parse().expect("a name"), epoch: Epoch(1), seq: 1, event }
+        RecordedEvent {
+            tenant: Default::default(),
+            edge: "yard".parse().expect("a name"),
+            epoch: Epoch(1),
+            seq: 1,
+            event,
+        }
     }
 
     fn model() -> Evidence {

@@ -75,17 +75,18 @@ impl Watch {
                         self.coverage.judged();
                     }
                 }
-                Some((at, size, outcome)) = asked.next(), if !asked.is_empty() => self.answered(at, size, outcome).await,
-                _ = blind_check.tick() => self.show_blindness(),
+                Some(answer) = asked.next(), if !asked.is_empty() => self.answered(answer).await,
+                _ = blind_check.tick() => self.check_blindness().await,
             }
         }
     }
 
-    async fn answered(&self, at: Timestamp, (width, height): (u32, u32), outcome: Outcome) {
+    async fn answered(&self, answer: Answer) {
+        let Answer { at, size: (width, height), node, outcome } = answer;
         let sight = match outcome {
             Outcome::Ok { model, detections } => {
                 self.coverage.judged();
-                Sight::Judged(Judgement { at, model, detections, width, height })
+                Sight::Judged(Judgement { at, model, node, detections, width, height })
             }
             Outcome::Shed => self.unjudged(at, "frames are shed: the gpu node is overloaded"),
             Outcome::Expired => self.unjudged(at, "frames expire before they are judged"),
@@ -99,17 +100,30 @@ impl Watch {
         Sight::Unjudged { at }
     }
 
-    fn show_blindness(&self) {
-        let blind = f64::from(u8::from(self.coverage.blind().is_some()));
-        metrics::gauge!("watchtree_camera_blind", "camera" => self.camera.to_string()).set(blind);
+    async fn check_blindness(&self) {
+        let blind = self.coverage.blind().is_some();
+        metrics::gauge!("watchtree_camera_blind", "camera" => self.camera.to_string()).set(f64::from(u8::from(blind)));
+        if blind && self.tracking.live() {
+            // No frame may come for hours: then nothing else tells tracking that time passes and nobody looks.
+            self.tracking.sight(Sight::Unjudged { at: Timestamp::now() }).await;
+        }
     }
 }
 
-async fn ask(model: Model, camera: CameraId, frame: Frame) -> (Timestamp, (u32, u32), Outcome) {
-    let (at, size) = (captured(&frame), (frame.width, frame.height));
+/// What became of one frame.
+struct Answer {
+    at: Timestamp,
+    size: (u32, u32),
+    /// Who was asked.
+    node: String,
+    outcome: Outcome,
+}
+
+async fn ask(model: Model, camera: CameraId, frame: Frame) -> Answer {
+    let (at, size, node) = (captured(&frame), (frame.width, frame.height), model.asker.judge_name());
     let question =
         Question { camera, model: model.name, deadline: model.deadline, priority: model.priority, captured: at, frame };
-    (at, size, model.asker.judge(question).await)
+    Answer { at, size, node, outcome: model.asker.judge(question).await }
 }
 
 fn captured(frame: &Frame) -> Timestamp {

@@ -59,6 +59,11 @@ impl Asker {
         Self(Arc::new(Shared { epoch, edge, books: Mutex::default(), ready, link }))
     }
 
+    /// The gpu node that is asked now; empty while there is none.
+    pub fn judge_name(&self) -> String {
+        self.0.ready.borrow().as_ref().map(|connection| connection.peer().name.to_string()).unwrap_or_default()
+    }
+
     /// The frame's one outcome, by its deadline and a little.
     pub async fn judge(&self, question: Question) -> Outcome {
         let mut entry = self.submit();

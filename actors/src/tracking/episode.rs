@@ -53,6 +53,12 @@ impl Episode {
         }
     }
 
+    /// Nobody looked at this time; once this has gone on for `blind_after`, whether it is over is unknown.
+    pub fn blind(&mut self, at: Timestamp, blind_after: Duration) -> Vec<Change> {
+        let unknown = self.current.as_ref().is_some_and(|view| at.since(view.last_seen) >= blind_after);
+        if unknown { self.end(EndReason::Blind) } else { Vec::new() }
+    }
+
     pub fn end(&mut self, reason: EndReason) -> Vec<Change> {
         self.current.take().map(|view| Change::Ended(view, reason)).into_iter().collect()
     }

@@ -156,7 +156,6 @@ fn camera_tree(
         lost_after: config.track.lost_after,
         update_every: config.track.update_every,
         labels: camera.labels.clone(),
-        judge: config.link.gpu.as_ref().map(ToString::to_string).unwrap_or_default(),
     };
     let motion = MotionSettings { threshold: config.motion.threshold, cells_min: config.motion.cells_min };
     let watch = Watch { camera: camera.id.clone(), slot, coverage, motion, tracking: tracking.clone(), model };

@@ -63,7 +63,8 @@ pub fn list_faults(events: &[RecordedEvent], entries: &[Entry]) -> Vec<String> {
         match last.remove(&event.id) {
             None => faults.push(format!("event {} is listed twice or is not on the record", event.id)),
             Some(wanted) if wanted != event.revision => {
-                faults.push(format!("event {} is listed at revision {}, its last is {wanted}", event.id, event.revision));
+                faults
+                    .push(format!("event {} is listed at revision {}, its last is {wanted}", event.id, event.revision));
             }
             Some(_) if event.phase != Phase::End => faults.push(format!("event {} never ended", event.id)),
             Some(_) => {}
@@ -114,7 +115,13 @@ mod tests {
 
     fn sound() -> Vec<Entry> {
         use Phase::{End, Start, Update};
-        vec![entry(1, 7, 0, Start), entry(2, 7, 1, Update), entry(3, 8, 0, Start), entry(4, 7, 2, End), entry(5, 8, 1, End)]
+        vec![
+            entry(1, 7, 0, Start),
+            entry(2, 7, 1, Update),
+            entry(3, 8, 0, Start),
+            entry(4, 7, 2, End),
+            entry(5, 8, 1, End),
+        ]
     }
 
     fn listed(entries: &[Entry]) -> Vec<RecordedEvent> {

@@ -129,10 +129,10 @@ impl Node {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The log's last lines, as a person reads them.
     pub fn log_tail(&self, lines: usize) -> String {
         let text = self.log_text();
-        // The witness's lines are many and tell a reader nothing.
-        let telling: Vec<&str> = text.lines().filter(|line| !line.contains("\"watchtree::outbox\"")).collect();
+        let telling: Vec<String> = text.lines().filter(|line| !is_noise(line)).map(readable).collect();
         telling[telling.len().saturating_sub(lines)..].join("\n")
     }
 
@@ -149,9 +149,29 @@ impl Drop for Node {
     }
 }
 
+/// The witness's lines, and what the harness itself asked for: many, and they tell a reader nothing.
+fn is_noise(line: &str) -> bool {
+    line.contains("\"watchtree::outbox\"") || line.contains("\"admin request\"")
+}
+
+/// `23:00:05.1 WARN session: source failed camera=front-door` of a line of JSON.
+fn readable(line: &str) -> String {
+    let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_str(line) else { return line.to_owned() };
+    let mut take = |key: &str| match fields.remove(key) {
+        Some(serde_json::Value::String(text)) => text,
+        _ => String::new(),
+    };
+    let (time, level, target, message) = (take("timestamp"), take("level"), take("target"), take("message"));
+    let rest = fields.iter().filter(|(key, _)| !["span", "spans"].contains(&key.as_str()));
+    let rest: Vec<String> = rest.map(|(key, value)| format!("{key}={value}")).collect();
+    let time = time.get(11..23).unwrap_or(&time);
+    format!("{time} {level:5} {target}: {message} {}", rest.join(" "))
+}
+
 fn is_child(pid: u32, parent: u32, program: &str) -> bool {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
-    let of_parent = status.lines().any(|line| line.split_once("PPid:").is_some_and(|(_, id)| id.trim() == parent.to_string()));
+    let of_parent =
+        status.lines().any(|line| line.split_once("PPid:").is_some_and(|(_, id)| id.trim() == parent.to_string()));
     let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
     of_parent && exe.is_ok_and(|exe| exe.file_name().is_some_and(|name| name == program))
 }

@@ -67,7 +67,8 @@ mod tests {
         let source = dir.path().join("my main.rs");
         std::fs::write(&source, "").expect("written");
         std::fs::write(dir.path().join("prog"), "").expect("written");
-        let list = format!("{}: {}\n", dir.path().join("prog").display(), source.display().to_string().replace(' ', "\\ "));
+        let list =
+            format!("{}: {}\n", dir.path().join("prog").display(), source.display().to_string().replace(' ', "\\ "));
         std::fs::write(dir.path().join("prog.d"), list).expect("written");
         (dir, source)
     }

@@ -1,0 +1,64 @@
+//! A peer that keeps to TLS and QUIC and to nothing else: what a broken or hostile node can send.
+
+use quinn::crypto::rustls::QuicClientConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What nodes call the protocol in their handshake.
+const ALPN: &[u8] = b"watchtree/1";
+
+pub struct Stranger {
+    pub connection: quinn::Connection,
+    _endpoint: quinn::Endpoint,
+}
+
+/// Connects to a node on loopback, with a certificate and its key or without any.
+pub async fn connect(
+    ca: &Path,
+    own: Option<&(PathBuf, PathBuf)>,
+    server_name: &str,
+    port: u16,
+) -> Result<Stranger, quinn::ConnectionError> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).expect("a CA")).expect("a CA");
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_root_certificates(roots);
+    let mut config = match own {
+        None => config.with_no_client_auth(),
+        Some((cert, key)) => config
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_file(cert).expect("a certificate")],
+                PrivateKeyDer::from_pem_file(key).expect("a key"),
+            )
+            .expect("they belong together"),
+    };
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    let config = QuicClientConfig::try_from(config).expect("QUIC's cipher suite");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let mut endpoint = quinn::Endpoint::client(any).expect("a socket");
+    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(config)));
+    let node = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let connection = endpoint.connect(node, server_name).expect("a dial").await?;
+    Ok(Stranger { connection, _endpoint: endpoint })
+}
+
+impl Stranger {
+    /// A stream of its own with these messages, each behind its length.
+    pub async fn send(&self, messages: &[Vec<u8>]) {
+        let mut stream = self.connection.open_uni().await.expect("a stream");
+        for message in messages {
+            let length = u32::try_from(message.len()).expect("a test's message is short");
+            let sent = stream.write_all(&[&length.to_be_bytes(), message.as_slice()].concat()).await;
+            // Whoever refuses may hang up in the middle.
+            if sent.is_err() {
+                return;
+            }
+        }
+        let _ = stream.finish();
+    }
+}
