@@ -7,10 +7,10 @@
 
 mod disk;
 pub mod forwarder;
+#[cfg(test)]
+mod link_tests;
 pub mod outbox;
 pub mod receiver;
 pub mod store;
-#[cfg(test)]
-mod link_tests;
 #[cfg(test)]
 mod testing;

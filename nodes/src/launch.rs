@@ -11,7 +11,7 @@ use protocol::transport::{Credentials, TlsFiles};
 use protocol::{Identity, Role};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use supervision::{Roll, Root, Tree};
+use supervision::{Roll, Root, State, Tree};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
@@ -37,6 +37,21 @@ pub struct Ground {
     pub facts: Facts,
     pub recorder: Recorder,
     pub ports_dir: PathBuf,
+}
+
+impl Ground {
+    /// The node does its job only while this actor runs.
+    pub fn needs_actor(&self, class: &'static str) {
+        let (roll, path) = (self.facts.roll.clone(), format!("{}/{class}", self.facts.node.name));
+        self.facts.health.needs(class, move || match roll.get(&path) {
+            Some(status) if status.state == State::Running => Ok("runs".to_owned()),
+            Some(status) => {
+                let last = status.last.map(|failure| format!(": {failure}")).unwrap_or_default();
+                Err(format!("{}{last}", status.state.as_str()))
+            }
+            None => Err("was not started".to_owned()),
+        });
+    }
 }
 
 /// Ends the process with the configuration's faults, all of them.

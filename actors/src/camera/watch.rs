@@ -63,11 +63,14 @@ impl Watch {
                         moved = Some(Instant::now());
                     }
                     let Some(model) = &self.model else {
-                        self.coverage.judged();
+                        if !verdict.learning {
+                            self.coverage.judged();
+                        }
                         self.tracking.sight(Sight::Motion { at: captured(&frame), areas: verdict.areas }).await;
                         continue;
                     };
-                    let attentive = moved.is_some_and(|at| at.elapsed() < ATTENTION);
+                    // While motion learns what is usual, only the model can tell.
+                    let attentive = verdict.learning || moved.is_some_and(|at| at.elapsed() < ATTENTION);
                     if attentive || self.tracking.live() {
                         asked.push_back(ask(model.clone(), self.camera.clone(), frame));
                     } else {

@@ -4,7 +4,7 @@
 //! The gpu node keeps its askers' in memory ([`Books`]).
 
 use protocol::frame::{Ledger, LedgerState};
-use protocol::{Epoch, Outcome};
+use protocol::{Epoch, Identity, Outcome};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -90,36 +90,42 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The gpu node's books of those who ask it. Cheap to clone.
+///
+/// Kept by edge and epoch: the edge is what its certificate says, so no edge writes in another's books.
 #[derive(Clone, Default)]
-pub struct Books(Arc<Mutex<BTreeMap<Epoch, Ledger>>>);
+pub struct Books(Arc<Mutex<BTreeMap<Asking, Ledger>>>);
+
+/// Who asks: the edge's identity and its process's epoch.
+pub type Asking = (Identity, Epoch);
 
 impl Books {
     /// The asker is linked (again).
-    pub fn open(&self, asker: Epoch, edge: &str) {
+    pub fn open(&self, asking: &Asking) {
         let mut books = self.lock();
-        if books.len() >= EPOCHS_MAX && !books.contains_key(&asker) {
-            let done = books.iter().find(|(_, ledger)| ledger.state != LedgerState::Open).map(|(&epoch, _)| epoch);
-            done.map(|epoch| books.remove(&epoch));
+        if books.len() >= EPOCHS_MAX && !books.contains_key(asking) {
+            let done = books.iter().find(|(_, ledger)| ledger.state != LedgerState::Open).map(|(key, _)| key.clone());
+            done.map(|key| books.remove(&key));
         }
-        let new = || Ledger { asker, edge: edge.to_owned(), state: LedgerState::Open, tally: Default::default() };
-        books.entry(asker).or_insert_with(new).state = LedgerState::Open;
+        let (edge, asker) = (asking.0.to_string(), asking.1);
+        let new = || Ledger { asker, edge, state: LedgerState::Open, tally: Default::default() };
+        books.entry(asking.clone()).or_insert_with(new).state = LedgerState::Open;
     }
 
-    pub fn submit(&self, asker: Epoch) {
-        if let Some(ledger) = self.lock().get_mut(&asker) {
+    pub fn submit(&self, asking: &Asking) {
+        if let Some(ledger) = self.lock().get_mut(asking) {
             ledger.tally.submit();
         }
     }
 
-    pub fn settle(&self, asker: Epoch, outcome: &Outcome) {
-        if let Some(ledger) = self.lock().get_mut(&asker) {
+    pub fn settle(&self, asking: &Asking, outcome: &Outcome) {
+        if let Some(ledger) = self.lock().get_mut(asking) {
             ledger.tally.settle(outcome);
         }
     }
 
     /// `Closed` if it said goodbye, else `Cut` until it is back.
-    pub fn end(&self, asker: Epoch, state: LedgerState) {
-        if let Some(ledger) = self.lock().get_mut(&asker) {
+    pub fn end(&self, asking: &Asking, state: LedgerState) {
+        if let Some(ledger) = self.lock().get_mut(asking) {
             ledger.state = state;
         }
     }
@@ -128,7 +134,7 @@ impl Books {
         self.lock().values().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Epoch, Ledger>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Asking, Ledger>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -170,13 +176,14 @@ mod tests {
     #[test]
     fn books_balance_whatever_the_outcomes() {
         let books = Books::default();
-        books.open(Epoch(7), "yard");
+        let yard = ("main/edge/yard".parse().expect("an identity"), Epoch(7));
+        books.open(&yard);
         let outcomes =
             [Outcome::Shed, Outcome::Expired, Outcome::Failed { reason: String::new() }].into_iter().cycle().take(10);
         for outcome in outcomes {
-            books.submit(Epoch(7));
-            books.submit(Epoch(7));
-            books.settle(Epoch(7), &outcome);
+            books.submit(&yard);
+            books.submit(&yard);
+            books.settle(&yard, &outcome);
         }
         let tally = books.all()[0].tally;
         assert!(tally.balances());

@@ -5,12 +5,12 @@
 //!
 //! Ends with its connection; frames then in hand are settled as failed.
 
-use super::books::Books;
+use super::books::{Asking, Books};
 use super::pool::Models;
 use protocol::frame::LedgerState;
 use protocol::link::{AskerDown, AskerUp};
 use protocol::transport::{CloseCode, Connection, FrameRefusal, PendingFrame, Rx, Tx};
-use protocol::{Epoch, FrameHeader, Outcome, Verdict, limits};
+use protocol::{Epoch, Outcome, Verdict, limits};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -29,8 +29,9 @@ pub struct Desk {
 impl Desk {
     /// Serves one asker until it leaves or its connection is lost.
     pub async fn serve(self, connection: Connection, asker: Epoch, tx: Tx, mut rx: Rx) {
+        let asking = (connection.peer().clone(), asker);
         let edge = connection.peer().to_string();
-        self.books.open(asker, &edge);
+        self.books.open(&asking);
         info!(%edge, %asker, "asker is here");
         let (verdicts, waiting) = mpsc::channel(VERDICTS_WAITING_MAX);
         let mut frames = JoinSet::new();
@@ -53,7 +54,7 @@ impl Desk {
         };
         frames.shutdown().await;
         writer.abort();
-        self.books.end(asker, state);
+        self.books.end(&asking, state);
         info!(%edge, %asker, ?state, "asker is gone");
     }
 
@@ -76,7 +77,7 @@ impl Desk {
             return;
         }
         let seq = header.seq;
-        let mut entry = Entry::submit(&self.books, &header);
+        let mut entry = Entry::submit(&self.books, (edge.clone(), asker));
         let outcome = self.models.judge(&edge, header, pixels).await;
         entry.settle(&outcome);
         let _ = verdicts.send(Verdict { asker, seq, outcome }).await;
@@ -94,19 +95,19 @@ async fn write_verdicts(mut tx: Tx, mut waiting: mpsc::Receiver<Verdict>) {
 /// A frame in the books; settled once, whatever becomes of the task that holds it.
 struct Entry {
     books: Books,
-    asker: Epoch,
+    asking: Asking,
     settled: bool,
 }
 
 impl Entry {
-    fn submit(books: &Books, header: &FrameHeader) -> Self {
-        books.submit(header.asker);
-        Self { books: books.clone(), asker: header.asker, settled: false }
+    fn submit(books: &Books, asking: Asking) -> Self {
+        books.submit(&asking);
+        Self { books: books.clone(), asking, settled: false }
     }
 
     fn settle(&mut self, outcome: &Outcome) {
         if !std::mem::replace(&mut self.settled, true) {
-            self.books.settle(self.asker, outcome);
+            self.books.settle(&self.asking, outcome);
             metrics::counter!("watchtree_inference_verdicts_total", "outcome" => outcome.kind()).increment(1);
         }
     }

@@ -142,6 +142,10 @@ impl Pool {
                 job.answer(Outcome::Expired);
             }
             if !taken.batch.is_empty() {
+                if taken.wake_at.is_some() {
+                    // Frames are left: another worker that saw an empty queue may sleep.
+                    self.0.offered.notify_one();
+                }
                 return taken.batch;
             }
             match taken.wake_at {

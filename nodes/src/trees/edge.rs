@@ -34,6 +34,7 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
     let outbox = Outbox::new();
     let relay = Link::new(config.link.relay.clone(), Role::Relay);
     let inference = inference(&config, &ground)?;
+    ground.needs_actor("outbox");
     ground.facts.outbox = Some(outbox.clone());
     if let Some(Inference { asker, journal, .. }) = &inference {
         let (asker, journal) = (asker.clone(), journal.clone());

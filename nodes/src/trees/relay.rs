@@ -13,6 +13,7 @@ use supervision::{Intensity, Strategy, Tree, service};
 
 pub fn tree(config: Relay, ground: Ground) -> anyhow::Result<Tree> {
     let endpoint = Endpoint::listen(config.listen.quic, &ground.credentials)?;
+    ground.needs_actor("store");
     let (store, peers, facts) = (EventStore::new(), Peers::default(), ground.facts);
     let count = peers.clone();
     facts.health.shows("peers", move || Ok(format!("{} linked", count.count_linked())));
