@@ -133,7 +133,10 @@ impl Pipeline {
             let name = caps.structure(0).map(|s| s.name().to_string()).unwrap_or_default();
             match CODECS.iter().find(|codec| codec.caps == name) {
                 Some(codec) => this.attach(pad, codec, &[]),
-                // Left unlinked: sound, subtitles, or a video that nothing here can decode.
+                None if name.starts_with("video/") || name.starts_with("image/") => {
+                    this.fail(SourceFault::Unreadable, &format!("carries {name}; use H.264 or H.265"));
+                }
+                // Sound or subtitles: left unlinked.
                 None => seen.lock().unwrap_or_else(PoisonError::into_inner).push(name),
             }
         });
