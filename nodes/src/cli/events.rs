@@ -44,7 +44,7 @@ pub(super) fn filter(args: &EventsArgs) -> EventFilter {
 fn record_keepers(sessions: Vec<Session>) -> Result<Vec<Session>, Failure> {
     let (relays, others): (Vec<_>, Vec<_>) =
         sessions.into_iter().partition(|session| session.node().role == Role::Relay);
-    let without: Vec<String> = others.iter().map(|session| no_record(session)).collect();
+    let without: Vec<String> = others.iter().map(no_record).collect();
     if relays.is_empty() {
         return Err(Failure::new(without.join("; ")));
     }

@@ -19,8 +19,9 @@ use tokio::time::timeout;
 /// A node that is asked and says nothing for so long is told of as stuck. It has 2 s for its peers' trees.
 const REPLY_WITHIN: Duration = Duration::from_secs(10);
 
-/// At the end, for the nodes to hear that we are done. They would notice by themselves, seconds later.
-const DRAIN_WITHIN: Duration = Duration::from_millis(300);
+/// At the end, for our farewell to leave. QUIC would wait longer for stragglers; a lost farewell only means
+/// that the node notices seconds later by itself.
+const DRAIN_WITHIN: Duration = Duration::from_millis(50);
 
 /// Why a node gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
