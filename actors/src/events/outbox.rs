@@ -206,7 +206,9 @@ impl OutboxState {
     }
 
     fn ack(&mut self, through: u64, cx: &mut Context<Msg>) {
+        let before = self.file().mark().acked;
         self.file.as_mut().expect(FILE).ack(through);
+        metrics::counter!("watchtree_outbox_acked_total").increment(self.file().mark().acked.saturating_sub(before));
         if !self.trim_planned {
             self.trim_planned = true;
             let me = cx.me().clone();
