@@ -31,11 +31,11 @@ async fn every_accepted_event_is_on_the_record_once_whoever_is_killed() {
     let mut rng = Rng::new(site.seed(), 0);
     for _ in 0..ROUNDS {
         kill_relay_with_work_left(&mut site, &mut toll).await;
-        some_more(&mut site, 1 + rng.next() % 20).await;
+        some_more(&mut site, 1 + rng.draw() % 20).await;
         kill_and_restart(&mut site, "engine").await;
-        some_more(&mut site, 1 + rng.next() % 20).await;
+        some_more(&mut site, 1 + rng.draw() % 20).await;
         kill_edge_with_work_left(&mut site, &mut toll).await;
-        some_more(&mut site, 1 + rng.next() % 20).await;
+        some_more(&mut site, 1 + rng.draw() % 20).await;
     }
     let (accepted, _) = site.node("yard").outbox().await.expect("it answers");
     some_more(&mut site, ACCEPTED_MIN.saturating_sub(accepted)).await;
@@ -138,5 +138,9 @@ async fn books_balance(site: &mut Cluster, toll: &Toll) {
     assert_eq!(toll.cut.len(), ROUNDS as usize, "each edge that was killed had an asker");
     assert!(gpu.iter().any(|ledger| ledger.tally.ok > 0), "the gpu node judged nothing: {gpu:?}");
     let frames = |ledgers: &[Ledger]| ledgers.iter().map(|ledger| ledger.tally.submitted).sum::<u64>();
-    println!("frames submitted: {} on the edge's books, {} on the gpu node's since it started", frames(&edge), frames(&gpu));
+    println!(
+        "frames submitted: {} on the edge's books, {} on the gpu node's since it started",
+        frames(&edge),
+        frames(&gpu)
+    );
 }

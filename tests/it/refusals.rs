@@ -110,7 +110,8 @@ async fn a_model_that_cannot_be_read_is_parked_and_another_model_works() {
     std::fs::write(plan.dir().join("broken.onnx"), "no model").expect("written");
     let squares = tests::harness::programs::project().join("config/models/squares.toml");
     let spec = std::fs::read_to_string(squares).expect("it is there").replace("squares", "broken");
-    let spec: String = spec.lines().filter(|line| !line.starts_with("sha256")).map(|line| format!("{line}\n")).collect();
+    let spec: String =
+        spec.lines().filter(|line| !line.starts_with("sha256")).map(|line| format!("{line}\n")).collect();
     std::fs::write(&broken, spec).expect("written");
     let plan = plan.gpu("engine", &["squares", "squares"]).set("engine", "models.1.spec", broken.display().to_string());
     let plan = plan.edge("yard").camera("yard", "front-door", camera.url());
@@ -186,7 +187,8 @@ async fn a_garbled_and_an_oversize_frame_are_refused_and_the_sender_is_told() {
         let (ca, port) = (site.dir().join("ca/ca.pem"), site.node("engine").quic_port.expect("it listens"));
         let hostile = stranger::connect(&ca, Some(&own), "gpu.watchtree", port).await.expect("its certificate is good");
         hostile.send(&messages).await;
-        let told = tokio::time::timeout(WITHIN, hostile.connection.closed()).await.expect("it is hung up on").to_string();
+        let told =
+            tokio::time::timeout(WITHIN, hostile.connection.closed()).await.expect("it is hung up on").to_string();
         println!("the sender was told: {told}");
         assert!(told.contains("frame") || told.contains("unreadable"), "{told}");
     }

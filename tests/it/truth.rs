@@ -29,8 +29,10 @@ async fn six_people_who_walk_by_are_six_events_each_at_its_time() {
     let intervals: Vec<[f64; 2]> = intervals.map(|frames| [0, 1].map(|side| seconds(&frames[side], frame_s))).collect();
 
     let models = assets.models.display().to_string();
-    let plan = Plan::new(SEED).relay("hub").gpu("engine", &["yolox-nano"]).environment("engine", "WATCHTREE_MODELS", &models);
-    let plan = plan.edge("yard").camera("yard", "walkway", camera.url()).set("yard", "cameras.0.labels", vec!["person"]);
+    let plan =
+        Plan::new(SEED).relay("hub").gpu("engine", &["yolox-nano"]).environment("engine", "WATCHTREE_MODELS", &models);
+    let plan =
+        plan.edge("yard").camera("yard", "walkway", camera.url()).set("yard", "cameras.0.labels", vec!["person"]);
     let mut site = plan.start();
     site.ready().await;
     let first_us = camera.first_frame_us().await;
