@@ -119,7 +119,7 @@ fn make(path: &Path, init: impl Fn(&WriteTransaction) -> Result<(), FileError>) 
         _ => {}
     }
     let db = Builder::new().create(&unfinished)?;
-    let write = begin(&db)?;
+    let write = begin(&db, true)?;
     init(&write)?;
     write.commit()?;
     drop(db);
@@ -141,11 +141,14 @@ fn open_existing(path: &Path) -> Result<Database, FileError> {
     }
 }
 
-/// A transaction that is on disk once it is committed, and that makes the next opening quick after a crash.
-pub(super) fn begin(db: &Database) -> Result<WriteTransaction, FileError> {
+/// A transaction that is on disk once it is committed.
+///
+/// After a crash redb walks through all that is in a file, about a second a GB. With `quick_repair` it does
+/// not, and each commit waits for the disk twice instead of once: for a file that can grow large.
+pub(super) fn begin(db: &Database, quick_repair: bool) -> Result<WriteTransaction, FileError> {
     let mut write = db.begin_write()?;
     write.set_durability(Durability::Immediate)?;
-    write.set_quick_repair(true);
+    write.set_quick_repair(quick_repair);
     Ok(write)
 }
 

@@ -36,6 +36,10 @@ const DONE_ENTRIES: u64 = 1024;
 /// Entries after the last save, read through when the file is opened.
 const UNSAVED_ENTRIES: u64 = 8192;
 
+/// With more entries than this, commits are made such that the file is quickly repaired after a crash.
+/// With less, walking through it takes a tenth of a second, and a commit a third of the time.
+const QUICK_REPAIR_ENTRIES: u64 = 65_536;
+
 /// How far everything is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
@@ -112,7 +116,7 @@ impl OutboxFile {
         mark.accepted += entries.len() as u64;
         let too_many = mark.accepted.saturating_sub(entries_max);
         let worth_it = mark.acked >= mark.removed + DONE_ENTRIES || mark.accepted >= self.saved + UNSAVED_ENTRIES;
-        let write = disk::begin(&self.db)?;
+        let write = self.begin()?;
         insert(&write, &entries)?;
         for entry in &entries {
             self.open.note(entry);
@@ -137,7 +141,7 @@ impl OutboxFile {
         if self.mark.acked <= self.mark.removed {
             return Ok(());
         }
-        let (write, mut mark) = (disk::begin(&self.db)?, self.mark);
+        let (write, mut mark) = (self.begin()?, self.mark);
         self.save(&write, &mut mark, 0)?;
         write.commit()?;
         self.mark = mark;
@@ -152,6 +156,10 @@ impl OutboxFile {
         self.open.save(write)?;
         self.saved = mark.accepted;
         put_mark(write, mark)
+    }
+
+    fn begin(&self) -> Result<WriteTransaction, FileError> {
+        disk::begin(&self.db, self.mark.accepted - self.mark.removed > QUICK_REPAIR_ENTRIES)
     }
 
     /// Entries after `after`, oldest first, as many as fit one message.

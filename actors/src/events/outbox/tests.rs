@@ -21,6 +21,8 @@ enum Step {
     Ack(u64),
     Trim,
     Reopen,
+    /// Goes on with what a killed process leaves.
+    Kill,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -32,7 +34,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u64..80).prop_map(Step::Ack),
         1 => (0u64..4000).prop_map(Step::Ack),
         1 => Just(Step::Trim),
-        2 => Just(Step::Reopen),
+        1 => Just(Step::Reopen),
+        2 => Just(Step::Kill),
     ]
 }
 
@@ -86,11 +89,11 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..24), entries_max in prop_oneof![3u64..60, Just(MANY)],
     ) {
         let dir = TempDir::new().expect("a directory");
-        let path = dir.path().join("outbox.redb");
+        let mut path = dir.path().join("outbox-0.redb");
         let mut file = OutboxFile::open(&path).expect("opens");
         let epoch = file.mark().epoch;
         let mut model = Model { entries_max, accepted: Vec::new(), acked: 0, open: BTreeMap::new() };
-        for step in steps {
+        for (n, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Push(events) => {
                     let events = events.into_iter().map(|(camera, id, phase)| event(camera, id, 0, phase));
@@ -112,6 +115,14 @@ proptest! {
                 Step::Reopen => {
                     drop(file);
                     file = OutboxFile::open(&path).expect("opens again");
+                    prop_assert!(file.mark().acked <= model.acked);
+                    model.acked = file.mark().acked;
+                }
+                Step::Kill => {
+                    let left = dir.path().join(format!("outbox-{}.redb", n + 1));
+                    std::fs::copy(&path, &left).expect("is copied");
+                    file = OutboxFile::open(&left).expect("opens after a kill");
+                    path = left;
                     prop_assert!(file.mark().acked <= model.acked);
                     model.acked = file.mark().acked;
                 }

@@ -93,7 +93,7 @@ impl StoreFile {
 
     /// All of it is on disk when this returns. Entries at or below their mark are skipped.
     pub fn append(&self, batch: &[Append]) -> Result<Appended, FileError> {
-        let write = disk::begin(&self.0)?;
+        let write = disk::begin(&self.0, true)?;
         let mut done = Appended::default();
         {
             let mut tables = Tables::of(&write)?;
