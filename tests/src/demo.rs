@@ -62,7 +62,10 @@ impl Demo {
         let mut counts = Counts::default();
         let shown = tokio::select! {
             shown = self.watch(&mut site, &mut footage, &mut counts) => shown,
-            why = ends.come() => Ok(println!("\n{why}")),
+            why = ends.come() => {
+                println!("\n{why}");
+                Ok(())
+            }
         };
         if shown.is_ok() {
             println!("stopping the nodes");

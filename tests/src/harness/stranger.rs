@@ -48,17 +48,28 @@ pub async fn connect(
 }
 
 impl Stranger {
-    /// A stream of its own with these messages, each behind its length.
+    /// Opens a stream both ways with one message; it stays open for as long as both halves are kept.
+    pub async fn open(&self, message: &[u8]) -> (quinn::SendStream, quinn::RecvStream) {
+        let (mut tx, rx) = self.connection.open_bi().await.expect("a stream");
+        tx.write_all(&framed(message)).await.expect("nobody refused yet");
+        (tx, rx)
+    }
+
+    /// A stream of its own, one way, with these messages.
     pub async fn send(&self, messages: &[Vec<u8>]) {
         let mut stream = self.connection.open_uni().await.expect("a stream");
         for message in messages {
-            let length = u32::try_from(message.len()).expect("a test's message is short");
-            let sent = stream.write_all(&[&length.to_be_bytes(), message.as_slice()].concat()).await;
             // Whoever refuses may hang up in the middle.
-            if sent.is_err() {
+            if stream.write_all(&framed(message)).await.is_err() {
                 return;
             }
         }
         let _ = stream.finish();
     }
+}
+
+/// Behind its length, as every message is.
+fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("a test's message is short");
+    [&length.to_be_bytes(), message].concat()
 }
