@@ -1,6 +1,5 @@
 //! `watchtree-demo`: the whole of watchtree on one machine, until Ctrl-C. `make demo` runs it.
 
-use anyhow::Result;
 use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,17 +21,24 @@ struct Args {
 
 // Everything starts from this thread, because what it starts dies with it.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<ExitCode> {
+async fn main() -> ExitCode {
     let args = Args::parse();
     let demo = Demo { dir: args.dir.clone(), seconds: args.seconds, tied_to: args.tied_to };
     let result = demo.run().await;
     // The script that made it does this too, unless it is what died.
-    let removed = std::fs::remove_dir_all(&args.dir);
-    let summary = result?;
-    removed?;
-    if args.seconds.is_none() {
-        return Ok(ExitCode::SUCCESS);
+    if let Err(error) = std::fs::remove_dir_all(&args.dir) {
+        eprintln!("demo: {} is left behind: {error}", args.dir.display());
     }
-    println!("{}", serde_json::to_string(&summary)?);
-    Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let summary = match result {
+        Ok(summary) => summary,
+        Err(why) => {
+            eprintln!("demo: {why:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if args.seconds.is_none() {
+        return ExitCode::SUCCESS;
+    }
+    println!("{}", serde_json::to_string(&summary).expect("plain data"));
+    if summary.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
