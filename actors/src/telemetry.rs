@@ -27,10 +27,18 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "watchtree_actor_parked_total", "An actor failed too often and was parked, by class."),
     (Histogram, "watchtree_actor_restart_seconds", "From the decision to restart to the actor's readiness, by class."),
     (Gauge, "watchtree_actors", "Actors by state, when the metrics were read."),
-    (Counter, "watchtree_mailbox_refused_total", "A message was refused because its mailbox was full or gone, by class."),
+    (
+        Counter,
+        "watchtree_mailbox_refused_total",
+        "A message was refused because its mailbox was full or gone, by class.",
+    ),
     (Counter, "watchtree_mailbox_dropped_total", "The oldest message made room in a full mailbox, by class."),
     (Counter, "watchtree_camera_frames_total", "A frame arrived from a camera port, by camera."),
-    (Counter, "watchtree_camera_frames_superseded_total", "A newer frame replaced one that nobody had looked at, by camera."),
+    (
+        Counter,
+        "watchtree_camera_frames_superseded_total",
+        "A newer frame replaced one that nobody had looked at, by camera.",
+    ),
     (Counter, "watchtree_camera_source_failures_total", "A camera's source failed, by reason."),
     (Gauge, "watchtree_camera_blind", "1 while nobody judges this camera's frames, by camera."),
     (Counter, "watchtree_inference_outcomes_total", "A frame that this edge submitted was settled, by outcome."),
@@ -45,7 +53,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Gauge, "watchtree_outbox_unacked_events", "Entries accepted that the relay has not acknowledged."),
     (Histogram, "watchtree_outbox_commit_seconds", "One commit of the outbox, for all that pushed meanwhile."),
     (Histogram, "watchtree_record_commit_seconds", "One commit of the record, for all edges that sent meanwhile."),
-    (Counter, "watchtree_record_missing_total", "A sequence number was skipped: the edge's full outbox had dropped it."),
+    (
+        Counter,
+        "watchtree_record_missing_total",
+        "A sequence number was skipped: the edge's full outbox had dropped it.",
+    ),
     (Counter, "watchtree_record_entries_total", "An entry was put on the relay's record."),
     (Counter, "watchtree_record_duplicates_total", "An entry came that was on the record already, and was skipped."),
     (Gauge, "watchtree_link_up", "1 while the link to this upstream is up, by its role."),
@@ -54,7 +66,8 @@ const METRICS: &[(Kind, &str, &str)] = &[
 ];
 
 /// Seconds; from a restart in memory to a stuck model.
-const BUCKETS_SECONDS: &[f64] = &[0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const BUCKETS_SECONDS: &[f64] =
+    &[0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 impl Recorder {
     /// The process has one recorder; the first call installs it.

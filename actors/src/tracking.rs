@@ -34,9 +34,14 @@ pub struct Tracking {
 pub enum Sight {
     Judged(Judgement),
     /// Nobody judged this moment: it says nothing about who is there.
-    Unjudged { at: Timestamp },
+    Unjudged {
+        at: Timestamp,
+    },
     /// No model: areas that changed, as fractions of the frame.
-    Motion { at: Timestamp, areas: Vec<[f32; 4]> },
+    Motion {
+        at: Timestamp,
+        areas: Vec<[f32; 4]>,
+    },
 }
 
 /// A model's verdict on one frame.

@@ -109,7 +109,10 @@ async fn live(
     let credentials = Credentials::load(&files)?;
     check_identity(credentials.identity(), role, node)?;
     std::fs::create_dir_all(&node.data_dir).map_err(|why| {
-        anyhow::anyhow!("node.data_dir {}: {why}; make it, or name one that this user may write", node.data_dir.display())
+        anyhow::anyhow!(
+            "node.data_dir {}: {why}; make it, or name one that this user may write",
+            node.data_dir.display()
+        )
     })?;
     let roll = Roll::default();
     let facts = Facts::new(credentials.identity().clone(), roll.clone(), Health::default());
@@ -130,7 +133,9 @@ async fn live(
 fn check_identity(identity: &Identity, role: Role, node: &config::Node) -> anyhow::Result<()> {
     if identity.role != role {
         let have = identity.role;
-        anyhow::bail!("tls.cert is of a node of role {have}, this is watchtree-{role}; issue one with `watchtree ca issue --role {role}`");
+        anyhow::bail!(
+            "tls.cert is of a node of role {have}, this is watchtree-{role}; issue one with `watchtree ca issue --role {role}`"
+        );
     }
     if let Some(name) = &node.name
         && *name != identity.name

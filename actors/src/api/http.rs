@@ -114,7 +114,10 @@ struct EventsQuery {
     cursor: Option<String>,
 }
 
-async fn events(State(http): State<Http>, query: Result<Query<EventsQuery>, axum::extract::rejection::QueryRejection>) -> Response {
+async fn events(
+    State(http): State<Http>,
+    query: Result<Query<EventsQuery>, axum::extract::rejection::QueryRejection>,
+) -> Response {
     let Some(store) = &http.store else {
         return problem(StatusCode::NOT_FOUND, "this node keeps no record of events; ask a relay");
     };
@@ -140,7 +143,10 @@ struct EventsPage {
 }
 
 fn parse(query: EventsQuery) -> Result<(EventFilter, Option<EventId>), String> {
-    fn read<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: Option<String>) -> Result<Option<T>, String> {
+    fn read<T: std::str::FromStr<Err: std::fmt::Display>>(
+        name: &str,
+        text: Option<String>,
+    ) -> Result<Option<T>, String> {
         text.map(|text| text.parse().map_err(|error| format!("{name}: {error}"))).transpose()
     }
     let limit = read::<u32>("limit", query.limit)?.unwrap_or(EVENTS_DEFAULT);

@@ -105,7 +105,8 @@ impl Session {
                     if protocol::frame::i420_bytes(frame.width, frame.height) != Ok(frame.pixels.0.len()) {
                         return Err(Failure::protocol("camera port: a frame's size and its pixels differ"));
                     }
-                    metrics::counter!("watchtree_camera_frames_total", "camera" => self.camera.to_string()).increment(1);
+                    metrics::counter!("watchtree_camera_frames_total", "camera" => self.camera.to_string())
+                        .increment(1);
                     if self.slot.put(frame) {
                         metrics::counter!("watchtree_camera_frames_superseded_total", "camera" => self.camera.to_string())
                             .increment(1);

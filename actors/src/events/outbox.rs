@@ -17,8 +17,7 @@ mod tests;
 use crate::events::disk::FileError;
 use file::{Appended, OutboxFile};
 use protocol::admin::OutboxStatus;
-use protocol::limits::{TEXT_CHARS_MAX, short_text};
-use protocol::{CameraId, Entry, Event, Evidence, Timestamp};
+use protocol::{CameraId, Entry, Event, Timestamp};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -199,7 +198,7 @@ impl OutboxState {
             // Dropping `reply` is the answer: not accepted.
             Some(until) if Instant::now() < until => refused(1),
             _ => {
-                self.batch.push(fitting(event));
+                self.batch.push(file::fitting(event));
                 self.waiting.push(reply);
             }
         }
@@ -291,20 +290,4 @@ const FILE: &str = "the file is away only inside `reopen`, which ends the actor 
 
 fn refused(events: u64) {
     metrics::counter!("watchtree_outbox_refused_total").increment(events);
-}
-
-/// Texts cut to their limit: an entry that fits no message would hold up all behind it for ever.
-fn fitting(mut event: Event) -> Event {
-    cut(&mut event.label);
-    if let Evidence::Model { model, node } = &mut event.evidence {
-        cut(model);
-        cut(node);
-    }
-    event
-}
-
-fn cut(text: &mut String) {
-    if text.chars().count() > TEXT_CHARS_MAX {
-        *text = short_text(text);
-    }
 }

@@ -66,7 +66,8 @@ impl Peers {
 
     /// The trees of all that are here and answer in time.
     pub async fn snapshots(&self) -> Vec<NodeSnapshot> {
-        let calls: Vec<_> = self.lock().values().filter_map(|peer| peer.link.as_ref().map(|link| link.1.clone())).collect();
+        let calls: Vec<_> =
+            self.lock().values().filter_map(|peer| peer.link.as_ref().map(|link| link.1.clone())).collect();
         let asked = calls.into_iter().map(|calls| async move {
             let (reply, answer) = oneshot::channel();
             calls.try_send(reply).ok()?;

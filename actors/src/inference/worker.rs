@@ -112,7 +112,9 @@ impl LoadedModel {
         let report = timeout(JUDGE_WITHIN, next_report(&mut self.port)).await;
         let late = |_| Failure::hang(format!("the model port did not answer a batch within {JUDGE_WITHIN:?}"));
         match report.map_err(late)?? {
-            ModelReport::Judged { batch: answered, results } if answered == batch && results.len() == count => Ok(results),
+            ModelReport::Judged { batch: answered, results } if answered == batch && results.len() == count => {
+                Ok(results)
+            }
             _ => Err(Failure::protocol("the model port answered another batch than it was asked")),
         }
     }

@@ -55,12 +55,8 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
         let outbox = outbox.clone();
         service("forwarder", move |cx| forwarder::forward(outbox.clone(), relay.connections(), cx))
     };
-    let mut children = vec![
-        service("http", move |cx| http.clone().run(cx)),
-        outbox.child(queue, entries_max),
-        to_relay,
-        forward,
-    ];
+    let mut children =
+        vec![service("http", move |cx| http.clone().run(cx)), outbox.child(queue, entries_max), to_relay, forward];
     if let Some(Inference { link, asker, journal }) = inference {
         let books = asker.clone();
         children.push(service("gpu-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));
@@ -110,10 +106,12 @@ fn cameras(config: &Edge, ground: &Ground, outbox: &Outbox, inference: Option<&I
         camera_tree(config, camera, ground, outbox, inference, coverage.clone())
     });
     let children = children.collect();
-    ground.facts.health.needs("coverage", move || match coverages.iter().find(|(_, coverage)| coverage.blind().is_none()) {
-        Some(_) => Ok("at least one camera sees".to_owned()),
-        None if coverages.is_empty() => Ok("no camera is configured".to_owned()),
-        None => Err("every camera is blind".to_owned()),
+    ground.facts.health.needs("coverage", move || {
+        match coverages.iter().find(|(_, coverage)| coverage.blind().is_none()) {
+            Some(_) => Ok("at least one camera sees".to_owned()),
+            None if coverages.is_empty() => Ok("no camera is configured".to_owned()),
+            None => Err("every camera is blind".to_owned()),
+        }
     });
     Tree {
         name: "cameras".to_owned(),

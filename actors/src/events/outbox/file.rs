@@ -11,7 +11,7 @@
 use super::open::OpenEvents;
 use crate::events::disk::{self, FileError};
 use protocol::codec::{decode, encode};
-use protocol::limits::MESSAGE_BYTES_MAX;
+use protocol::limits::{MESSAGE_BYTES_MAX, TEXT_CHARS_MAX, short_text};
 use protocol::{CameraId, Entry, Epoch, Event, Evidence, Timestamp};
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -221,4 +221,20 @@ fn put_mark(write: &WriteTransaction, mark: &Mark) -> Result<(), FileError> {
 
 fn decode_chunk(bytes: &[u8]) -> Result<Vec<Entry>, FileError> {
     Ok(decode::<_, CHUNK_BYTES_MAX>(bytes)?)
+}
+
+/// Texts cut to their limit: an entry that fits no message would hold up all behind it for ever.
+pub(super) fn fitting(mut event: Event) -> Event {
+    cut(&mut event.label);
+    if let Evidence::Model { model, node } = &mut event.evidence {
+        cut(model);
+        cut(node);
+    }
+    event
+}
+
+fn cut(text: &mut String) {
+    if text.chars().count() > TEXT_CHARS_MAX {
+        *text = short_text(text);
+    }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use protocol::codec::encode;
 use protocol::limits::MESSAGE_BYTES_MAX;
 use protocol::link::EventsUp;
-use protocol::{EventId, Phase};
+use protocol::{EventId, Evidence, Phase};
 use std::collections::BTreeMap;
 use tempfile::TempDir;
 
