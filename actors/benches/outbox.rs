@@ -10,7 +10,7 @@
 use actors::events::outbox::Outbox;
 use protocol::codec::encode;
 use protocol::{Entry, Epoch, Event, EventId, Evidence, Phase, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::Write;
 use std::num::NonZeroU64;
@@ -63,14 +63,7 @@ async fn measure() -> Result<f64, String> {
     if ["tmpfs", "ramfs"].contains(&filesystem.as_str()) {
         return Err(format!("{} is {filesystem}, which is memory; set CARGO_TARGET_DIR to a disk", out.display()));
     }
-    let entry = Entry { epoch: Epoch::random(), seq: 100_000, accepted: Timestamp::now(), event: event(0, 400_000) };
-    let entry_bytes = encode(&entry).len();
-    if entry_bytes.abs_diff(RECORD_BYTES) > 8 {
-        return Err(format!(
-            "an entry has {entry_bytes} B, {RECORD_BYTES} B are due: correct ENTRY_BYTES_WITHOUT_LABEL"
-        ));
-    }
-    let load_before = load_average();
+    let conditions = conditions(&out, &filesystem)?;
     let (mut durable, mut raw, mut ack_us) = (Vec::new(), Vec::new(), Vec::new());
     for n in 1..=ROUNDS {
         let dir = out.join(format!("round-{}-{n}", std::process::id()));
@@ -84,29 +77,41 @@ async fn measure() -> Result<f64, String> {
     }
     ack_us.sort_unstable();
     let (durable_per_s, raw_per_s) = (median(&durable), median(&raw));
+    let ratio = durable_per_s / raw_per_s;
     let result = json!({
         "durable_per_s": durable_per_s.round(),
         "raw_per_s": raw_per_s.round(),
-        "ratio": durable_per_s / raw_per_s,
+        "ratio": (ratio * 100.0).round() / 100.0,
         "ack_ms": { "p50": percentile_ms(&ack_us, 50), "p99": percentile_ms(&ack_us, 99) },
         "rounds": { "durable_per_s": durable, "raw_per_s": raw },
-        "conditions": {
-            "producers": PRODUCERS,
-            "record_bytes": entry_bytes,
-            "seconds": ROUND.as_secs(),
-            "rounds": ROUNDS,
-            "ack_behind": ACK_BEHIND,
-            "cores": std::thread::available_parallelism().map_or(0, usize::from),
-            "path": out,
-            "filesystem": filesystem,
-            "redb": redb_version(),
-            "load_average": { "before": load_before, "after": load_average() },
-        },
+        "conditions": conditions,
+        "load_average_after": load_average(),
     });
     let file = out.join("outbox.json");
     fs::write(&file, format!("{result:#}\n")).map_err(|e| format!("{}: {e}", file.display()))?;
     println!("{result:#}\nwritten to {}", file.display());
-    Ok(durable_per_s / raw_per_s)
+    Ok(ratio)
+}
+
+/// All that a figure needs to be compared with another.
+fn conditions(out: &Path, filesystem: &str) -> Result<Value, String> {
+    let entry = Entry { epoch: Epoch::random(), seq: 100_000, accepted: Timestamp::now(), event: event(0, 400_000) };
+    let entry_bytes = encode(&entry).len();
+    if entry_bytes.abs_diff(RECORD_BYTES) > 8 {
+        return Err(format!("an entry has {entry_bytes} B: correct ENTRY_BYTES_WITHOUT_LABEL"));
+    }
+    Ok(json!({
+        "producers": PRODUCERS,
+        "record_bytes": entry_bytes,
+        "seconds": ROUND.as_secs(),
+        "rounds": ROUNDS,
+        "ack_behind": ACK_BEHIND,
+        "cores": std::thread::available_parallelism().map_or(0, usize::from),
+        "path": out,
+        "filesystem": filesystem,
+        "redb": redb_version(),
+        "load_average": load_average(),
+    }))
 }
 
 async fn durable_round(path: &Path) -> Round {

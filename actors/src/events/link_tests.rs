@@ -18,8 +18,6 @@ use tokio::time::{sleep, timeout};
 
 const EVENTS: u64 = 3000;
 const CUTS: u64 = 12;
-/// Endings kept for a test that asks; the rest is dropped.
-const STREAMS: usize = 64;
 const WITHIN: Duration = Duration::from_secs(60);
 
 struct Site {
