@@ -26,7 +26,8 @@ async fn a_restarted_actor_answers_within_milliseconds() {
         assert_eq!(count(&mailbox).await, Ok(1), "the answer is the successor's");
         took.push(began.elapsed());
     }
-    assert_eq!(restarts(&roll, "top/one"), ROUNDS as u64);
+    // It may answer before its supervisor has counted it.
+    eventually("each restart is counted", || restarts(&roll, "top/one") == ROUNDS as u64).await;
     took.sort();
     println!(
         "panic to answer: p50 {:?}, p99 {:?}, max {:?}",

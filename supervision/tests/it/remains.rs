@@ -134,7 +134,8 @@ impl Actor for Blocking {
     async fn started(&mut self, cx: &mut Context<Order>) -> Result<(), Failure> {
         let until = self.0.clone();
         cx.spawn(async move {
-            let _ = until.lock().expect("nobody panics with it").recv();
+            // In place, or the runtime itself could stand still with a task that only this thread may run.
+            tokio::task::block_in_place(|| until.lock().expect("nobody panics with it").recv().ok());
             std::future::pending().await
         });
         Ok(())
@@ -150,13 +151,15 @@ async fn while_a_predecessor_blocks_a_thread_no_successor_is_made_and_that_is_to
     let (release, until) = std::sync::mpsc::channel::<()>();
     let until = Arc::new(std::sync::Mutex::new(until));
     let (mailbox, made) = (Mailbox::new("blocking", 10, Overflow::Refuse), Arc::new(AtomicUsize::new(0)));
-    let counted = made.clone();
+    let (counted, at_work) = (made.clone(), until.clone());
     let make = move || {
         counted.fetch_add(1, Ordering::SeqCst);
         Ok(Blocking(until.clone()))
     };
     let blocking = child("blocking", &mailbox, make).backoff(BRISK);
     let (root, roll) = start(tree("top", Strategy::OneForOne, 1000, vec![blocking])).await;
+    // A task that has not begun can still be ended.
+    eventually("the task blocks its thread", || at_work.try_lock().is_err()).await;
     mailbox.tell(Order::Fail).unwrap_or_else(|error| panic!("{error}"));
     let hangs = Failure::hang("its predecessor blocks a thread");
     eventually("it is told", || roll.get("top/blocking").and_then(|status| status.last) == Some(hangs.clone())).await;
