@@ -122,8 +122,8 @@ async fn a_question_in_hand_when_the_actor_dies_is_answered_gone() {
     let (mailbox, journal) = (mailbox(), Journal::default());
     let (root, _) = start(tree("top", Strategy::OneForOne, 3, vec![puppet("one", &mailbox, &journal)])).await;
     let (release, until) = oneshot::channel();
-    let asked = mailbox.clone();
-    let in_hand = tokio::spawn(async move { asked.ask(|reply| Msg::HoldAndPanic(until, reply)).await });
+    let (reply, in_hand) = oneshot::channel();
+    mailbox.tell(Msg::HoldAndPanic(until, reply)).expect("there is room");
     eventually("it is in hand", || mailbox.depth() == 0).await;
     let waits = tokio::spawn({
         let mailbox = mailbox.clone();
@@ -131,7 +131,7 @@ async fn a_question_in_hand_when_the_actor_dies_is_answered_gone() {
     });
     eventually("the next waits", || mailbox.depth() == 1).await;
     release.send(()).expect("the puppet holds");
-    assert!(in_hand.await.expect("the task ends").is_err());
+    assert!(in_hand.await.is_err());
     assert_eq!(waits.await.expect("the task ends"), Ok(1), "what waited is the successor's first work");
     root.stop().await;
 }
