@@ -42,6 +42,8 @@ pub enum Sight {
         at: Timestamp,
         areas: Vec<[f32; 4]>,
     },
+    /// Tracking tells itself that events of its predecessor are to be ended.
+    Begin,
 }
 
 /// A model's verdict on one frame.
@@ -95,6 +97,8 @@ struct TrackingState {
     live: Arc<AtomicBool>,
     tracker: Tracker,
     episode: Episode,
+    /// What an earlier life began and did not end.
+    cut: Vec<Event>,
     /// Events that have begun, by the tracker's number.
     open: HashMap<u64, Event>,
     /// When each was last told.
@@ -104,18 +108,20 @@ struct TrackingState {
 impl Actor for TrackingState {
     type Msg = Sight;
 
-    async fn started(&mut self, _cx: &mut Context<Sight>) -> Result<(), Failure> {
+    async fn started(&mut self, cx: &mut Context<Sight>) -> Result<(), Failure> {
         self.live.store(false, Ordering::Relaxed);
-        let cut = self.outbox.open_events(self.settings.camera.clone()).await;
-        for event in cut.map_err(Failure::error)? {
-            tracing::info!(event = %event.id, label = event.label, "an event cut by a restart is ended");
-            self.push(ended(event, EndReason::Restart)).await;
+        self.cut = self.outbox.open_events(self.settings.camera.clone()).await.map_err(Failure::error)?;
+        if !self.cut.is_empty() {
+            // Ended as the first work: an outbox that refuses for now must not keep this actor from starting.
+            let _ = cx.me().tell(Sight::Begin);
         }
         Ok(())
     }
 
     async fn handle(&mut self, sight: Sight, cx: &mut Context<Sight>) -> Result<(), Failure> {
+        self.end_cut().await;
         match sight {
+            Sight::Begin => {}
             Sight::Judged(judgement) => self.judged(judgement).await,
             Sight::Unjudged { at } => self.unjudged(at).await,
             Sight::Motion { at, areas } => self.moved(at, &areas).await,
@@ -142,8 +148,16 @@ impl TrackingState {
             settings,
             outbox,
             live,
+            cut: Vec::new(),
             open: HashMap::new(),
             told: HashMap::new(),
+        }
+    }
+
+    async fn end_cut(&mut self) {
+        for event in std::mem::take(&mut self.cut) {
+            tracing::info!(event = %event.id, label = event.label, "an event cut by a restart is ended");
+            self.push(ended(event, EndReason::Restart)).await;
         }
     }
 
@@ -234,7 +248,12 @@ impl TrackingState {
     }
 
     async fn was_taken(&self, event: &Event) -> bool {
-        let Ok(open) = self.outbox.open_events(self.settings.camera.clone()).await else { return false };
+        let open = loop {
+            match self.outbox.open_events(self.settings.camera.clone()).await {
+                Ok(open) => break open,
+                Err(_) => tokio::time::sleep(PUSH_AGAIN).await,
+            }
+        };
         match open.iter().find(|open| open.id == event.id) {
             Some(open) => open.revision >= event.revision,
             // An event is in this actor's hands only while the outbox has it as open.

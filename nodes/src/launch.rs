@@ -118,15 +118,28 @@ async fn live(
     let facts = Facts::new(credentials.identity().clone(), roll.clone(), Health::default());
     info!(node = %facts.node, boot = %facts.boot, version = env!("CARGO_PKG_VERSION"), "starting");
     let ground = Ground { credentials, facts, recorder: Recorder::install(), ports_dir: ports_dir(node)? };
-    let mut root = Root::start(build(ground).await?, roll).await.map_err(anyhow::Error::msg)?;
+    let tree = build(ground).await?;
+    let mut root = tokio::select! {
+        root = Root::start(tree, roll) => root.map_err(anyhow::Error::msg)?,
+        _ = terminate.recv() => return stopped_early(),
+        _ = interrupt.recv() => return stopped_early(),
+    };
     info!("started");
     tokio::select! {
         failure = root.failed() => anyhow::bail!("the node's tree failed: {failure}"),
         _ = terminate.recv() => info!("told to stop"),
         _ = interrupt.recv() => info!("told to stop"),
     }
-    root.stop().await;
-    info!("stopped");
+    tokio::select! {
+        () = root.stop() => info!("stopped"),
+        _ = terminate.recv() => info!("told twice: stopped at once"),
+        _ = interrupt.recv() => info!("told twice: stopped at once"),
+    }
+    Ok(())
+}
+
+fn stopped_early() -> anyhow::Result<()> {
+    info!("told to stop before everything had started");
     Ok(())
 }
 

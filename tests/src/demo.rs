@@ -87,7 +87,10 @@ impl Demo {
                 _ = look.tick() => check_alive(site, footage)?,
                 event = next(&mut news) => match event {
                     Ok(event) => {
-                        println!("{}", line(&event));
+                        // Updates come each second and say little to somebody who watches.
+                        if event.event.phase != Phase::Update {
+                            println!("{}", line(&event));
+                        }
                         counts.add(&event);
                     }
                     // Its end on the screen is more telling than the stream's.

@@ -28,7 +28,9 @@ pub struct Admin {
 }
 
 impl Admin {
-    pub async fn serve(self, operator: Identity, mut tx: Tx, mut rx: Rx) {
+    /// An operator sees its own tenant: that tenant's events and edges, and this node.
+    pub async fn serve(mut self, operator: Identity, mut tx: Tx, mut rx: Rx) {
+        self.store = self.store.map(|store| store.for_tenant(operator.tenant.clone()));
         let request = match timeout(REQUEST_WITHIN, rx.recv::<Request>()).await {
             Ok(Ok(Some(request))) => request,
             Ok(Err(error)) => {
@@ -40,18 +42,19 @@ impl Admin {
         };
         info!(%operator, ?request, "admin request");
         // Failing to send means that the operator has gone.
-        if self.answer(request, &mut tx, &mut rx).await.is_ok() {
+        if self.answer(request, &operator, &mut tx, &mut rx).await.is_ok() {
             let _ = tx.finish();
             let _ = tx.delivered().await;
         }
     }
 
-    async fn answer(&self, request: Request, tx: &mut Tx, rx: &mut Rx) -> Result<(), SendError> {
+    async fn answer(&self, request: Request, operator: &Identity, tx: &mut Tx, rx: &mut Rx) -> Result<(), SendError> {
         match request {
-            Request::Nodes => tx.send(&Reply::Nodes(self.nodes())).await,
+            Request::Nodes => tx.send(&Reply::Nodes(self.nodes(operator))).await,
             Request::Tree => {
                 tx.send(&Reply::Node(Box::new(self.facts.snapshot().await))).await?;
-                for snapshot in self.peers.snapshots().await {
+                let peers = self.peers.snapshots().await;
+                for snapshot in peers.into_iter().filter(|peer| peer.node.tenant == operator.tenant) {
                     tx.send(&Reply::Node(Box::new(snapshot))).await?;
                 }
                 tx.send(&Reply::Done).await
@@ -75,7 +78,7 @@ impl Admin {
         }
     }
 
-    fn nodes(&self) -> Vec<NodeLine> {
+    fn nodes(&self, operator: &Identity) -> Vec<NodeLine> {
         let here = NodeLine {
             node: self.facts.node.clone(),
             state: "self".to_owned(),
@@ -83,7 +86,8 @@ impl Admin {
             rtt_us: None,
             software: SOFTWARE.to_owned(),
         };
-        std::iter::once(here).chain(self.peers.lines()).collect()
+        let peers = self.peers.lines().into_iter().filter(|peer| peer.node.tenant == operator.tenant);
+        std::iter::once(here).chain(peers).collect()
     }
 
     fn no_record(&self) -> String {

@@ -52,13 +52,14 @@ impl Health {
         parts.into_iter().map(Part::check).collect()
     }
 
-    pub fn ready(&self) -> bool {
-        self.checks().iter().all(|check| check.ok || !check.needed)
-    }
-
     fn add(&self, part: Part) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(part);
     }
+}
+
+/// A node does its job if everything it needs is well.
+pub fn ready(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.ok || !check.needed)
 }
 
 impl Part {
@@ -78,9 +79,9 @@ mod tests {
     fn a_node_is_ready_only_if_what_it_needs_is_well() {
         let health = Health::default();
         health.shows("gpu", || Err("no link".to_owned()));
-        assert!(health.ready());
+        assert!(ready(&health.checks()));
         health.needs("outbox", || Err("disk full".to_owned()));
-        assert!(!health.ready());
+        assert!(!ready(&health.checks()));
         assert_eq!(health.checks()[1].line(), "outbox: disk full");
     }
 }

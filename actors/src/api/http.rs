@@ -5,6 +5,7 @@
 //!
 //! Stops when: its port cannot be had.  Loopback alone until it knows users.
 
+use crate::api::health;
 use crate::events::store::{EventStore, Page};
 use crate::fabric::facts::Facts;
 use crate::telemetry::Recorder;
@@ -76,7 +77,7 @@ async fn ready(State(http): State<Http>) -> Response {
 
 async fn deep(State(http): State<Http>) -> Response {
     let checks = http.facts.health.checks();
-    let ready = checks.iter().all(|check| check.ok || !check.needed);
+    let ready = health::ready(&checks);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if checks.iter().all(|check| check.ok) { "ok" } else { "degraded" };
     let actors: Vec<Value> = (http.facts.snapshot().await.actors.into_iter())
@@ -91,6 +92,7 @@ async fn deep(State(http): State<Http>) -> Response {
 }
 
 async fn metrics_text(State(http): State<Http>) -> Response {
+    http.facts.coverage.show();
     let text = http.recorder.render(&http.facts.roll);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
@@ -131,7 +133,7 @@ async fn events(
     };
     match store.events(filter, cursor).await {
         Ok(Page { events, next }) => Json(EventsPage { events, next }).into_response(),
-        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}; it is being restarted, ask again")),
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}; see /health/deep for its state")),
     }
 }
 

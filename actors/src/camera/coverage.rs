@@ -2,6 +2,7 @@
 //!
 //! A motion verdict is a judgement; an inference that failed is none.
 
+use protocol::CameraId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,37 @@ impl Coverage {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All cameras of an edge. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Coverages(Arc<Vec<(CameraId, Coverage)>>);
+
+impl Coverages {
+    pub fn new(cameras: impl IntoIterator<Item = CameraId>) -> Self {
+        Self(Arc::new(cameras.into_iter().map(|camera| (camera, Coverage::default())).collect()))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &(CameraId, Coverage)> {
+        self.0.iter()
+    }
+
+    /// As metrics, when they are read: a watch that is stuck or parked cannot say that it is blind.
+    pub fn show(&self) {
+        for (camera, coverage) in self.iter() {
+            let blind = f64::from(u8::from(coverage.blind().is_some()));
+            metrics::gauge!("watchtree_camera_blind", "camera" => camera.to_string()).set(blind);
+        }
+    }
+
+    /// Ok if at least one camera sees, or there is none.
+    pub fn finding(&self) -> Result<String, String> {
+        match self.iter().find(|(_, coverage)| coverage.blind().is_none()) {
+            Some(_) => Ok("at least one camera sees".to_owned()),
+            None if self.0.is_empty() => Ok("no camera is configured".to_owned()),
+            None => Err("every camera is blind".to_owned()),
+        }
     }
 }
 

@@ -16,9 +16,9 @@ use supervision::{Backoff, Failure, Port, PortSpec, ServiceCx};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// Pauses between tries at a source that fails: half a second at first, 30 s at most.
+/// Pauses between tries at a source that fails: under half a second at first, 30 s at most.
 const SOURCE_BACKOFF: Backoff = Backoff { base: Duration::from_millis(250), max: Duration::from_secs(30) };
-/// A source that gave frames for so long is healthy again: the next failure is retried at once.
+/// A port that lived for so long had a healthy source: the next failure is retried soon again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
@@ -47,7 +47,9 @@ impl Session {
         let mut failures = 0u32;
         loop {
             let began = Instant::now();
-            match self.watch_port(&cx).await? {
+            let ended =
+                self.watch_port(&cx).await.inspect_err(|failure| self.coverage.obstacle(failure.to_string()))?;
+            match ended {
                 End::Stopped => return Ok(()),
                 End::Played => {
                     info!(camera = %self.camera, "the file was played to its end");

@@ -104,9 +104,7 @@ impl Watch {
     }
 
     async fn check_blindness(&self) {
-        let blind = self.coverage.blind().is_some();
-        metrics::gauge!("watchtree_camera_blind", "camera" => self.camera.to_string()).set(f64::from(u8::from(blind)));
-        if blind && self.tracking.live() {
+        if self.coverage.blind().is_some() && self.tracking.live() {
             // No frame may come for hours: then nothing else tells tracking that time passes and nobody looks.
             self.tracking.sight(Sight::Unjudged { at: Timestamp::now() }).await;
         }

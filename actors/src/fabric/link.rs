@@ -9,7 +9,7 @@
 use super::facts::{Facts, SOFTWARE};
 use protocol::Role;
 use protocol::link::{Down, Open, Up};
-use protocol::transport::{CloseCode, Connection, Endpoint, Rx, Tx};
+use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use supervision::{Backoff, Failure, ServiceCx};
@@ -67,10 +67,7 @@ impl Link {
     pub async fn run(self, endpoint: Endpoint, facts: Facts, cx: ServiceCx) -> Result<(), Failure> {
         let mut away = Away::new();
         loop {
-            let lost = tokio::select! {
-                lost = self.live_once(&endpoint, &facts, &cx, &mut away) => lost,
-                () = cx.stop.cancelled() => return Ok(()),
-            };
+            let lost = self.live_once(&endpoint, &facts, &cx, &mut away).await;
             let Some(reason) = lost else { return Ok(()) };
             let pause = away.pause();
             self.show(&cx, &reason, pause, &mut away);
@@ -84,17 +81,12 @@ impl Link {
     /// One connection from dialling to its end: why it ended, or `None` if the node stops.
     async fn live_once(&self, endpoint: &Endpoint, facts: &Facts, cx: &ServiceCx, away: &mut Away) -> Option<String> {
         let Shared { upstream, role, .. } = &*self.0;
-        let connection = match endpoint.dial(&upstream.host, upstream.port, *role).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                away.refused = !matches!(error, protocol::transport::DialError::Unreachable { .. });
-                return Some(error.to_string());
-            }
-        };
-        let (mut tx, mut rx) = match timeout(WELCOME_WITHIN, greet(&connection, facts)).await {
-            Ok(Ok(streams)) => streams,
-            Ok(Err(reason)) => return Some(reason),
-            Err(_) => return Some(format!("{} did not welcome us within {WELCOME_WITHIN:?}", connection.peer())),
+        let (connection, mut tx, mut rx) = tokio::select! {
+            reached = self.reach(endpoint, facts, away) => match reached {
+                Ok(reached) => reached,
+                Err(reason) => return Some(reason),
+            },
+            () = cx.stop.cancelled() => return None,
         };
         let peer = connection.peer().to_string();
         info!(%peer, addr = %upstream, "linked");
@@ -124,6 +116,20 @@ impl Link {
                 connection.close(CloseCode::Done, "this node stops");
                 None
             }
+        }
+    }
+
+    async fn reach(&self, endpoint: &Endpoint, facts: &Facts, away: &mut Away) -> Result<(Connection, Tx, Rx), String> {
+        let Shared { upstream, role, .. } = &*self.0;
+        let dialled = endpoint.dial(&upstream.host, upstream.port, *role).await;
+        let connection = dialled.map_err(|error| {
+            away.refused = !matches!(error, DialError::Unreachable { .. });
+            error.to_string()
+        })?;
+        match timeout(WELCOME_WITHIN, greet(&connection, facts)).await {
+            Ok(Ok((tx, rx))) => Ok((connection, tx, rx)),
+            Ok(Err(reason)) => Err(reason),
+            Err(_) => Err(format!("{} did not welcome us within {WELCOME_WITHIN:?}", connection.peer())),
         }
     }
 
@@ -201,8 +207,11 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts) -> String {
         match rx.recv::<Down>().await {
             Ok(Some(Down::Snapshot { call })) => {
                 let snapshot = Box::new(facts.snapshot().await);
-                if let Err(error) = tx.send(&Up::Snapshot { call, snapshot }).await {
-                    return error.to_string();
+                match tx.send(&Up::Snapshot { call, snapshot }).await {
+                    Ok(()) => {}
+                    // Better no tree than no link.
+                    Err(SendError::TooLarge { .. }) => warn!("this node's snapshot does not fit a message"),
+                    Err(error) => return error.to_string(),
                 }
             }
             Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),

@@ -2,7 +2,7 @@
 
 use crate::launch::Ground;
 use actors::api::http::Http;
-use actors::camera::coverage::Coverage;
+use actors::camera::coverage::{Coverage, Coverages};
 use actors::camera::motion::MotionSettings;
 use actors::camera::session::Session;
 use actors::camera::slot::Slot;
@@ -14,6 +14,7 @@ use actors::inference::asker::{self, Asker};
 use actors::inference::books::Journal;
 use actors::tracking::tracker::TrackerSettings;
 use actors::tracking::{Tracking, TrackingSettings};
+use anyhow::anyhow;
 use config::{Camera, Edge};
 use protocol::Role;
 use protocol::camera::Source;
@@ -36,6 +37,7 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
     let inference = inference(&config, &ground)?;
     ground.needs_actor("outbox");
     ground.facts.outbox = Some(outbox.clone());
+    ground.facts.coverage = Coverages::new(config.cameras.iter().map(|camera| camera.id.clone()));
     if let Some(Inference { asker, journal, .. }) = &inference {
         let (asker, journal) = (asker.clone(), journal.clone());
         let ledgers = move || journal.earlier().into_iter().chain([asker.ledger()]).collect();
@@ -80,7 +82,9 @@ fn inference(config: &Edge, ground: &Ground) -> anyhow::Result<Option<Inference>
     };
     let link = Link::new(gpu.clone(), Role::Gpu);
     let asker = Asker::new(ground.facts.boot, ground.facts.node.to_string(), link.clone());
-    let journal = Journal::open(&config.node.data_dir)?;
+    let dir = &config.node.data_dir;
+    let unreadable = |why| anyhow!("{}: {why}; let this user read and write it", dir.join("askers.json").display());
+    let journal = Journal::open(dir).map_err(unreadable)?;
     Ok(Some(Inference { link, asker, journal }))
 }
 
@@ -98,21 +102,15 @@ fn probe_links(ground: &Ground, relay: &Link, inference: Option<&Inference>) {
 }
 
 fn cameras(config: &Edge, ground: &Ground, outbox: &Outbox, inference: Option<&Inference>) -> Tree {
-    let coverages: Vec<_> = config.cameras.iter().map(|camera| (camera.id.clone(), Coverage::default())).collect();
-    let children = config.cameras.iter().zip(&coverages).map(|(camera, (_, coverage))| {
+    let children = config.cameras.iter().zip(ground.facts.coverage.iter()).map(|(camera, (_, coverage))| {
         let probed = coverage.clone();
         let see = move || probed.blind().map_or(Ok("sees".to_owned()), |reason| Err(format!("blind: {reason}")));
         ground.facts.health.shows(format!("camera {}", camera.id), see);
         camera_tree(config, camera, ground, outbox, inference, coverage.clone())
     });
     let children = children.collect();
-    ground.facts.health.needs("coverage", move || {
-        match coverages.iter().find(|(_, coverage)| coverage.blind().is_none()) {
-            Some(_) => Ok("at least one camera sees".to_owned()),
-            None if coverages.is_empty() => Ok("no camera is configured".to_owned()),
-            None => Err("every camera is blind".to_owned()),
-        }
-    });
+    let coverage = ground.facts.coverage.clone();
+    ground.facts.health.needs("coverage", move || coverage.finding());
     Tree {
         name: "cameras".to_owned(),
         strategy: Strategy::OneForOne,
