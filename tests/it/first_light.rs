@@ -1,8 +1,9 @@
 //! The main job on real input: a square passes before a camera, and is on the relay's record.
 
-use protocol::{EndReason, Evidence, Phase};
+use protocol::admin::RecordedEvent;
+use protocol::{EndReason, EventId, Evidence, Phase};
 use std::time::Duration;
-use tests::harness::{CameraServer, Plan};
+use tests::harness::{CameraServer, Plan, http};
 
 const SEED: u64 = 20;
 
@@ -78,4 +79,51 @@ async fn every_node_answers_for_its_health_and_counts_what_it_did() {
         if trees.len() == 3 { Ok(()) } else { Err(names.join(", ")) }
     })
     .await;
+}
+
+/// What `GET /api/v1/events` answers.
+#[derive(serde::Deserialize)]
+struct Page {
+    events: Vec<RecordedEvent>,
+    next: Option<EventId>,
+}
+
+#[tokio::test]
+async fn the_record_is_read_over_http_by_camera_label_and_time_page_by_page() {
+    let camera = CameraServer::start(&["--gop-s", "0.5", "--objects", "3", "--lifetime-s", "2"]).await;
+    let plan = Plan::new(SEED).relay("hub").gpu("engine", &["squares"]).edge("yard");
+    let mut site = plan.camera("yard", "front-door", camera.url()).start();
+    site.ready().await;
+    let all = site.eventually("four events have ended", EVENT_WITHIN, async |site| {
+        let events = site.operator().events().await?;
+        let ended = events.iter().filter(|event| event.event.phase == Phase::End).count();
+        if ended >= 4 { Ok(events) } else { Err(format!("{ended} have ended")) }
+    });
+    let all = all.await;
+    site.node_mut("yard").terminate().await;
+    let hub = site.node("hub").http;
+    let page =
+        async |query: &str| http::get_json::<Page>(hub, &format!("/api/v1/events?{query}")).await.expect("a page");
+
+    let (mut paged, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = page(&format!("limit=1{cursor}")).await;
+        assert!(page.events.len() <= 1);
+        paged.extend(page.events.into_iter().map(|event| event.event));
+        let Some(next) = page.next else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert!(paged.len() >= all.len(), "{} pages for {} events", paged.len(), all.len());
+    assert!(paged.is_sorted_by_key(|event| event.begin), "oldest first");
+
+    let red = page("label=red&camera=front-door").await.events;
+    assert_eq!(red.len(), paged.iter().filter(|event| event.label == "red").count());
+    assert!(red.iter().all(|event| event.event.label == "red"));
+    assert!(page("camera=back-door").await.events.is_empty());
+    let later = page(&format!("from={}", paged[1].begin)).await.events;
+    assert!(later.iter().all(|event| event.event.begin >= paged[1].begin) && later.len() < paged.len());
+    for (query, named) in [("limit=0", "limit"), ("from=yesterday", "RFC 3339"), ("colour=red", "parameters are")] {
+        let answer = http::get(hub, &format!("/api/v1/events?{query}")).await.expect("it answers");
+        assert!(answer.status == 400 && answer.body.contains(named), "{query}: {} {}", answer.status, answer.body);
+    }
 }

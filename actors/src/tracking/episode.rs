@@ -114,4 +114,16 @@ mod tests {
         let changes = episode.see(Timestamp::from_micros(2), &[AREA]);
         assert!(matches!(&changes[0], Change::Started(view) if view.begin == Timestamp::from_micros(1)));
     }
+
+    #[test]
+    fn an_episode_ends_as_blind_when_nobody_looked_for_too_long() {
+        let mut episode = Episode::new(Duration::from_secs(1));
+        let at = |s: i64| Timestamp::from_micros(s * 1_000_000);
+        episode.see(at(1), &[AREA]);
+        episode.see(at(2), &[AREA]);
+        assert!(episode.blind(at(5), Duration::from_secs(10)).is_empty(), "not for too long yet");
+        let changes = episode.blind(at(13), Duration::from_secs(10));
+        assert!(matches!(&changes[..], [Change::Ended(view, EndReason::Blind)] if view.last_seen == at(2)));
+        assert!(!episode.live());
+    }
 }
