@@ -6,9 +6,16 @@
 //! One append at a time per edge: what comes meanwhile waits in the stream, and then at the edge.
 
 use crate::events::store::EventStore;
+use protocol::limits::TEXT_CHARS_MAX;
 use protocol::link::{EventsDown, EventsUp};
 use protocol::transport::{RecvError, Rx, Tx};
-use protocol::{Entry, Epoch, Identity};
+use protocol::{Entry, Epoch, Event, Evidence, Identity};
+
+/// No outbox drops more entries between two that it sends: at 100 a second, it was full for 11 days.
+/// One that leaves out more is refused, as its numbers are made up.
+const SEQ_JUMP_MAX: u64 = 100_000_000;
+/// No outbox counts this far. Above it there is no room to count on, and the entry is refused.
+const SEQ_MAX: u64 = u64::MAX / 2;
 
 /// Why an events stream did not end in good order.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +50,7 @@ pub async fn receive(edge: Identity, mut tx: Tx, mut rx: Rx, store: EventStore) 
         let missing = first.saturating_sub(through.max(last) + 1);
         if missing > 0 {
             tracing::warn!(%edge, %epoch, missing, after = last, "the edge's outbox was full and dropped entries");
-            metrics::counter!("watchtree_record_missing_total").increment(missing);
+            metrics::counter!("watchtree_record_missing_total").increment(missing.min(SEQ_JUMP_MAX));
         }
         last = entries.last().map_or(last, |entry| entry.seq);
         through = store.append(edge.clone(), entries).await.map_err(ended)?;
@@ -58,6 +65,14 @@ fn check(epoch: Epoch, last: u64, entries: &[Entry]) -> Result<u64, String> {
     if first.seq <= last {
         return Err(format!("entry {} came after entry {last}", first.seq));
     }
+    // An outbox that this record has never met may be old: its record was another one.
+    if first.seq > SEQ_MAX || (last > 0 && first.seq - last > SEQ_JUMP_MAX) {
+        return Err(format!(
+            "entry {} came after entry {last}, no outbox leaves out more than {SEQ_JUMP_MAX}; move the edge's outbox \
+             file away, a new one is made at its next start",
+            first.seq
+        ));
+    }
     for (expected, entry) in (first.seq..).zip(entries) {
         if entry.epoch != epoch {
             return Err(format!("entry {} is of epoch {}, announced was {epoch}", entry.seq, entry.epoch));
@@ -65,8 +80,27 @@ fn check(epoch: Epoch, last: u64, entries: &[Entry]) -> Result<u64, String> {
         if entry.seq != expected {
             return Err(format!("entry {} came where {expected} was due", entry.seq));
         }
+        check_event(&entry.event).map_err(|why| format!("entry {}: {why}", entry.seq))?;
     }
     Ok(first.seq)
+}
+
+/// What our outbox lets through. Anything else would be on the record for ever, and might be unreadable there.
+fn check_event(event: &Event) -> Result<(), String> {
+    let (model, node) = match &event.evidence {
+        Evidence::Model { model, node } => (model.as_str(), node.as_str()),
+        Evidence::Motion => ("", ""),
+    };
+    for (name, text) in [("label", event.label.as_str()), ("model", model), ("node", node)] {
+        // Counts no further than the limit: the text may be as long as the message.
+        if text.chars().nth(TEXT_CHARS_MAX).is_some() {
+            return Err(format!("its {name} is longer than the limit of {TEXT_CHARS_MAX} characters"));
+        }
+    }
+    if !event.score.is_finite() || !event.area.iter().all(|side| side.is_finite()) {
+        return Err("its score or its box is not a number".to_owned());
+    }
+    Ok(())
 }
 
 async fn next(rx: &mut Rx) -> Result<Option<EventsUp>, ReceiveError> {
@@ -113,6 +147,48 @@ mod tests {
     #[test]
     fn an_entry_of_an_epoch_not_announced_is_refused() {
         assert!(check(Epoch(1), 0, &[entry(2, 1)]).expect_err("another epoch").contains("announced was"));
+    }
+
+    fn with(change: impl FnOnce(&mut Event)) -> Result<u64, String> {
+        let mut changed = entry(1, 6);
+        change(&mut changed.event);
+        check(Epoch(1), 4, &[entry(1, 5), changed])
+    }
+
+    #[test]
+    fn a_text_over_its_limit_is_refused_by_entry_name_and_limit() {
+        let (long, fits) = ("\u{10348}".repeat(TEXT_CHARS_MAX + 1), "\u{10348}".repeat(TEXT_CHARS_MAX));
+        let model = |model: &str, node: &str| Evidence::Model { model: model.to_owned(), node: node.to_owned() };
+        assert_eq!(with(|event| event.label = fits.clone()), Ok(5));
+        assert_eq!(with(|event| event.evidence = model(&fits, &fits)), Ok(5));
+        for (name, refused) in [
+            ("label", with(|event| event.label = long.clone())),
+            ("model", with(|event| event.evidence = model(&long, ""))),
+            ("node", with(|event| event.evidence = model("", &long))),
+        ] {
+            assert_eq!(refused, Err(format!("entry 6: its {name} is longer than the limit of 300 characters")));
+        }
+    }
+
+    #[test]
+    fn a_score_or_a_box_that_is_no_number_is_refused() {
+        let wrong = Err("entry 6: its score or its box is not a number".to_owned());
+        assert_eq!(with(|event| event.score = f32::NAN), wrong);
+        assert_eq!(with(|event| event.area[3] = f32::INFINITY), wrong);
+    }
+
+    #[test]
+    fn numbers_that_are_made_up_are_refused() {
+        assert_eq!(check(Epoch(1), 4, &[entry(1, 4 + SEQ_JUMP_MAX)]), Ok(4 + SEQ_JUMP_MAX));
+        for (last, seq) in [(4, 5 + SEQ_JUMP_MAX), (4, u64::MAX), (0, u64::MAX), (SEQ_MAX, SEQ_MAX + 1)] {
+            let refused = check(Epoch(1), last, &[entry(1, seq)]).expect_err("is made up");
+            assert!(refused.contains(&format!("entry {seq} came after entry {last}")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_outbox_older_than_the_record_is_taken_as_it_is() {
+        assert_eq!(check(Epoch(1), 0, &[entry(1, 3 * SEQ_JUMP_MAX)]), Ok(3 * SEQ_JUMP_MAX));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use supervision::{Intensity, Node, Roll, Root, Strategy, Tree};
 
 /// An event of camera `camera-0`, …; `id` is also its begin in milliseconds.
 pub fn event(camera: u8, id: u64, revision: u32, phase: Phase) -> Event {
-    let begin = Timestamp::from_micros(id as i64 * 1000);
+    let begin = Timestamp::from_micros((id as i64).saturating_mul(1000));
     Event {
         id: EventId(u128::from(id) << 80 | 7),
         camera: camera_id(camera),

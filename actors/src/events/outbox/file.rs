@@ -223,9 +223,13 @@ fn decode_chunk(bytes: &[u8]) -> Result<Vec<Entry>, FileError> {
     Ok(decode::<_, CHUNK_BYTES_MAX>(bytes)?)
 }
 
-/// Texts cut to their limit: an entry that fits no message would hold up all behind it for ever.
+/// Texts cut to their limit, numbers that are none made 0: an entry that fits no message, or that the
+/// relay refuses, would hold up all behind it for ever.
 pub(super) fn fitting(mut event: Event) -> Event {
     cut(&mut event.label);
+    for number in event.area.iter_mut().chain([&mut event.score]).filter(|number| !number.is_finite()) {
+        *number = 0.0;
+    }
     if let Evidence::Model { model, node } = &mut event.evidence {
         cut(model);
         cut(node);

@@ -244,6 +244,14 @@ async fn the_longest_entries_still_fit_a_message() {
     root.stop().await;
 }
 
+#[test]
+fn numbers_that_are_none_become_zero_so_that_the_relay_takes_the_rest() {
+    let mut odd = event(0, 1, 0, Phase::Start);
+    (odd.score, odd.area[2]) = (f32::NAN, f32::NEG_INFINITY);
+    let fits = file::fitting(odd);
+    assert_eq!((fits.score, fits.area), (0.0, [0.1, 0.2, 0.0, 0.4]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_file_keeps_the_outbox_from_starting_and_says_why() {
     let dir = TempDir::new().expect("a directory");

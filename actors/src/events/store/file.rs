@@ -111,9 +111,13 @@ impl StoreFile {
 
     /// Everything through this is on the record; 0 for an outbox never heard of.
     pub fn through(&self, edge: &Identity, epoch: Epoch) -> Result<u64, FileError> {
-        let marks = self.read()?.open_table(MARKS)?;
-        let mark = marks.get((edge.tenant.as_str(), edge.name.as_str(), epoch.0))?;
-        Ok(mark.map(|mark| decode_mark(mark.value())).transpose()?.map_or(0, |mark| mark.through))
+        let read = self.read()?;
+        let key = (edge.tenant.as_str(), edge.name.as_str(), epoch.0);
+        let known = match read.open_table(MARKS)?.get(key)? {
+            None => return Ok(0),
+            Some(mark) => decode_mark(mark.value()),
+        };
+        known.map_or_else(|_| last_logged(&read.open_table(LOG)?, key), |mark| Ok(mark.through))
     }
 
     /// Events of `tenant` that `filter` matches, oldest first, after `cursor`.
@@ -131,17 +135,17 @@ impl StoreFile {
         if matches!(first, Bound::Included((_, id)) | Bound::Excluded((_, id)) if id >= last) {
             return Ok(Page { events: Vec::new(), next: None });
         }
-        let mut events = Vec::new();
-        let mut scanned = None;
+        let (mut events, mut scanned, mut unreadable) = (Vec::new(), None, Unreadable::new("events"));
         for (rows, row) in table.range((first, Bound::Included((tenant, last))))?.enumerate() {
             if events.len() == limit || rows == PAGE_ROWS_MAX {
                 return Ok(Page { events, next: scanned });
             }
             let (key, event) = row?;
             scanned = Some(EventId(key.value().1));
-            let event = decode_event(event.value())?;
-            if filter.matches(&event.event) {
-                events.push(event);
+            match decode_event(event.value()) {
+                Ok(event) if filter.matches(&event.event) => events.push(event),
+                Ok(_) => {}
+                Err(error) => unreadable.skip(key.value().1, &error),
             }
         }
         Ok(Page { events, next: None })
@@ -165,8 +169,18 @@ impl StoreFile {
         if after == u64::MAX {
             return Ok(Vec::new());
         }
-        let rows = log.range((first, last))?.take(limit.min(RECORD_ENTRIES_MAX) as usize);
-        rows.map(|row| Ok(decode::<_, MESSAGE_BYTES_MAX>(row?.1.value())?)).collect()
+        let (mut entries, mut unreadable) = (Vec::new(), Unreadable::new("log"));
+        for row in log.range((first, last))? {
+            if entries.len() == limit.min(RECORD_ENTRIES_MAX) as usize {
+                break;
+            }
+            let (key, entry) = row?;
+            match decode::<_, MESSAGE_BYTES_MAX>(entry.value()) {
+                Ok(entry) => entries.push(entry),
+                Err(error) => unreadable.skip(u128::from(key.value().3), &error.into()),
+            }
+        }
+        Ok(entries)
     }
 
     fn read(&self) -> Result<ReadTransaction, FileError> {
@@ -191,10 +205,16 @@ impl<'w> Tables<'w> {
         let epoch = entries[0].epoch;
         let (tenant, name) = (edge.tenant.as_str(), edge.name.as_str());
         let key = (tenant, name, epoch.0);
-        let known = self.marks.get(key)?.map(|mark| decode_mark(mark.value())).transpose()?;
+        let known = self.marks.get(key)?.map(|mark| decode_mark(mark.value()));
+        let order = |marks: &Table<_, _>| Ok::<_, FileError>(next_order(&epochs_of(marks, tenant, name)?));
         let mut mark = match known {
-            Some(mark) => mark,
-            None => Mark { through: 0, order: epochs_of(&self.marks, tenant, name)?.len() as u32 },
+            Some(Ok(mark)) => mark,
+            // What the log has is on the record, whatever became of the mark.
+            Some(Err(error)) => {
+                tracing::error!(%edge, %epoch, %error, "a mark cannot be read and is made again from the log");
+                Mark { through: last_logged(&self.log, key)?, order: order(&self.marks)? }
+            }
+            None => Mark { through: 0, order: order(&self.marks)? },
         };
         for entry in entries {
             if entry.seq <= mark.through {
@@ -213,8 +233,12 @@ impl<'w> Tables<'w> {
     /// Keeps the newest revision; an event belongs to the edge that brought it first.
     fn revise(&mut self, edge: &Identity, entry: &Entry) -> Result<Option<RecordedEvent>, FileError> {
         let key = (edge.tenant.as_str(), entry.event.id.0);
-        if let Some(known) = self.events.get(key)? {
-            let known = decode_event(known.value())?;
+        let known = self.events.get(key)?.map(|known| decode_event(known.value()));
+        // One bad row must not keep every edge from its record: the new revision takes its place.
+        if let Some(Err(error)) = &known {
+            tracing::error!(%edge, event = %entry.event.id, %error, "an event cannot be read and is written anew");
+        }
+        if let Some(Ok(known)) = known {
             if known.edge != edge.name {
                 tracing::warn!(%edge, event = %entry.event.id, owner = %known.edge, "event of another edge left as it is");
                 return Ok(None);
@@ -243,11 +267,57 @@ fn epochs_of(
     edge: &str,
 ) -> Result<Epochs, FileError> {
     let rows = marks.range((tenant, edge, u64::MIN)..=(tenant, edge, u64::MAX))?;
-    rows.map(|row| {
+    let mut epochs = Epochs::new();
+    let mut unreadable = Unreadable::new("marks");
+    for row in rows {
         let (key, mark) = row?;
-        Ok((Epoch(key.value().2), decode_mark(mark.value())?))
-    })
-    .collect()
+        match decode_mark(mark.value()) {
+            Ok(mark) => epochs.push((Epoch(key.value().2), mark)),
+            Err(error) => unreadable.skip(u128::from(key.value().2), &error),
+        }
+    }
+    Ok(epochs)
+}
+
+/// That of an outbox which comes after all these.
+fn next_order(epochs: &[(Epoch, Mark)]) -> u32 {
+    epochs.iter().map(|(_, mark)| mark.order + 1).max().unwrap_or(0)
+}
+
+/// The newest entry of one outbox in the log; 0 without one.
+fn last_logged(
+    log: &impl ReadableTable<LogKey, &'static [u8]>,
+    (tenant, edge, epoch): (&str, &str, u64),
+) -> Result<u64, FileError> {
+    let mut rows = log.range((tenant, edge, epoch, u64::MIN)..=(tenant, edge, epoch, u64::MAX))?;
+    Ok(rows.next_back().transpose()?.map_or(0, |(key, _)| key.value().3))
+}
+
+/// Rows that a read leaves out, told in one line at its end.
+struct Unreadable {
+    table: &'static str,
+    rows: u64,
+    first: Option<String>,
+}
+
+impl Unreadable {
+    fn new(table: &'static str) -> Self {
+        Self { table, rows: 0, first: None }
+    }
+
+    fn skip(&mut self, key: u128, error: &FileError) {
+        self.rows += 1;
+        self.first.get_or_insert_with(|| format!("{key:x}: {error}"));
+    }
+}
+
+impl Drop for Unreadable {
+    fn drop(&mut self) {
+        if let Some(first) = &self.first {
+            metrics::counter!("watchtree_record_unreadable_total").increment(self.rows);
+            tracing::error!(table = self.table, rows = self.rows, first, "rows cannot be read and are left out");
+        }
+    }
 }
 
 fn epoch_in_use(

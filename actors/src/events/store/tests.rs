@@ -118,6 +118,48 @@ fn a_scan_that_finds_nothing_still_ends_with_a_cursor() {
     assert_eq!(all_pages(&file, "main", &filter), (vec![], 2));
 }
 
+/// Longer than any row that is read again; `receiver::check` keeps such from coming in.
+fn unreadable(id: u64, revision: u32) -> Event {
+    Event { label: "x".repeat(2 * protocol::limits::MESSAGE_BYTES_MAX), ..event(0, id, revision, Phase::Update) }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_left_out_and_the_rest_is_found() {
+    let (_dir, file) = open();
+    let events = [event(0, 5, 0, Phase::Start), unreadable(6, 0), event(0, 7, 0, Phase::Start)];
+    append(&file, YARD, (1..).zip(events.clone()).map(|(seq, event)| holding(1, seq, event)).collect());
+    assert_eq!(all_pages(&file, "main", &EventFilter::default()).0, [events[0].clone(), events[2].clone()]);
+    assert_eq!(record(&file, YARD, None, 0, 2), [1, 3]);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_written_anew_and_stops_nobody() {
+    let (_dir, file) = open();
+    append(&file, YARD, vec![holding(1, 1, unreadable(5, 3))]);
+    assert_eq!(append(&file, "main/edge/gate", vec![holding(9, 1, event(0, 8, 0, Phase::Start))]), 1);
+    assert_eq!(append(&file, YARD, vec![holding(1, 2, event(0, 5, 4, Phase::End))]), 2);
+    let found = all_pages(&file, "main", &EventFilter::default()).0;
+    assert_eq!(found, [event(0, 5, 4, Phase::End), event(0, 8, 0, Phase::Start)]);
+}
+
+#[test]
+fn a_mark_that_cannot_be_read_is_made_again_from_the_log() {
+    let (dir, file) = open();
+    append(&file, YARD, vec![entry(1, 1), entry(1, 2)]);
+    drop(file);
+    let path = dir.path().join("events.redb");
+    let db = redb::Database::open(&path).expect("opens");
+    let write = db.begin_write().expect("begins");
+    let marks = redb::TableDefinition::<(&str, &str, u64), &[u8]>::new("marks");
+    write.open_table(marks).expect("is there").insert(("main", "yard", 1), [9u8; 3].as_slice()).expect("is written");
+    write.commit().expect("is written");
+    drop(db);
+    let file = StoreFile::open(&path).expect("opens again");
+    assert_eq!(file.through(&edge(YARD), Epoch(1)).expect("reads"), 2);
+    assert_eq!(append(&file, YARD, vec![entry(1, 2), entry(1, 3)]), 3);
+    assert_eq!(record(&file, YARD, None, 0, 100), [1, 2, 3]);
+}
+
 fn filters() -> impl Strategy<Value = EventFilter> {
     let time = || proptest::option::of((0i64..60).prop_map(|millis| Timestamp::from_micros(millis * 1000 - 300)));
     let label = proptest::option::of(prop_oneof![Just("person"), Just("car"), Just("boat")]);
