@@ -115,9 +115,10 @@ impl Tally {
         self.in_flight += 1;
     }
 
-    /// Counts one outcome of a frame that was in flight.
+    /// Counts one outcome of a frame that was in flight. One that was not makes books that do not balance.
     pub fn settle(&mut self, outcome: &Outcome) {
-        self.in_flight -= 1;
+        debug_assert!(self.in_flight > 0, "settled a frame that was not in flight");
+        self.in_flight = self.in_flight.saturating_sub(1);
         match outcome {
             Outcome::Ok { .. } => self.ok += 1,
             Outcome::Shed => self.shed += 1,

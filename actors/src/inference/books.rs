@@ -93,48 +93,81 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// Kept by edge and epoch: the edge is what its certificate says, so no edge writes in another's books.
 #[derive(Clone, Default)]
-pub struct Books(Arc<Mutex<BTreeMap<Asking, Ledger>>>);
+pub struct Books(Arc<Mutex<Shelf>>);
 
 /// Who asks: the edge's identity and its process's epoch.
 pub type Asking = (Identity, Epoch);
 
+#[derive(Default)]
+struct Shelf {
+    kept: BTreeMap<Asking, Kept>,
+    /// Counts ledgers begun: their age.
+    begun: u64,
+}
+
+struct Kept {
+    ledger: Ledger,
+    begun: u64,
+    /// Who serves this asker now: after a reconnect the old desk may still be there.
+    desks: usize,
+}
+
+impl Kept {
+    /// Nobody will write in it, unless the asker comes back.
+    fn is_done(&self) -> bool {
+        self.desks == 0 && self.ledger.tally.in_flight == 0
+    }
+}
+
 impl Books {
-    /// The asker is linked (again).
+    /// The asker is linked (again). Each `open` has its `end`.
+    ///
+    /// Ledgers in use are never forgotten: while more than [`EPOCHS_MAX`] are, all of them stay.
     pub fn open(&self, asking: &Asking) {
-        let mut books = self.lock();
-        if books.len() >= EPOCHS_MAX && !books.contains_key(asking) {
-            let done = books.iter().find(|(_, ledger)| ledger.state != LedgerState::Open).map(|(key, _)| key.clone());
-            done.map(|key| books.remove(&key));
+        let shelf = &mut *self.lock();
+        while shelf.kept.len() >= EPOCHS_MAX && !shelf.kept.contains_key(asking) {
+            let done = shelf.kept.iter().filter(|(_, kept)| kept.is_done());
+            let Some(oldest) = done.min_by_key(|(_, kept)| kept.begun).map(|(key, _)| key.clone()) else { break };
+            shelf.kept.remove(&oldest);
         }
         let (edge, asker) = (asking.0.to_string(), asking.1);
-        let new = || Ledger { asker, edge, state: LedgerState::Open, tally: Default::default() };
-        books.entry(asking.clone()).or_insert_with(new).state = LedgerState::Open;
+        let begun = &mut shelf.begun;
+        let kept = shelf.kept.entry(asking.clone()).or_insert_with(|| {
+            *begun += 1;
+            let ledger = Ledger { asker, edge, state: LedgerState::Open, tally: Default::default() };
+            Kept { ledger, begun: *begun, desks: 0 }
+        });
+        kept.desks += 1;
+        kept.ledger.state = LedgerState::Open;
     }
 
     pub fn submit(&self, asking: &Asking) {
-        if let Some(ledger) = self.lock().get_mut(asking) {
-            ledger.tally.submit();
+        if let Some(kept) = self.lock().kept.get_mut(asking) {
+            kept.ledger.tally.submit();
         }
     }
 
     pub fn settle(&self, asking: &Asking, outcome: &Outcome) {
-        if let Some(ledger) = self.lock().get_mut(asking) {
-            ledger.tally.settle(outcome);
+        if let Some(kept) = self.lock().kept.get_mut(asking) {
+            kept.ledger.tally.settle(outcome);
         }
     }
 
-    /// `Closed` if it said goodbye, else `Cut` until it is back.
+    /// `Closed` if it said goodbye, else `Cut` until it is back. While another desk serves it, it stays open.
     pub fn end(&self, asking: &Asking, state: LedgerState) {
-        if let Some(ledger) = self.lock().get_mut(asking) {
-            ledger.state = state;
+        if let Some(kept) = self.lock().kept.get_mut(asking) {
+            kept.desks = kept.desks.saturating_sub(1);
+            if kept.desks == 0 {
+                kept.ledger.state = state;
+            }
         }
     }
 
     pub fn all(&self) -> Vec<Ledger> {
-        self.lock().values().cloned().collect()
+        self.lock().kept.values().map(|kept| kept.ledger.clone()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Asking, Ledger>> {
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -188,5 +221,52 @@ mod tests {
         let tally = books.all()[0].tally;
         assert!(tally.balances());
         assert_eq!((tally.submitted, tally.in_flight), (20, 10));
+    }
+
+    fn yard(epoch: u64) -> Asking {
+        ("main/edge/yard".parse().expect("an identity"), Epoch(epoch))
+    }
+
+    #[test]
+    fn a_ledger_is_open_while_any_desk_serves_its_asker() {
+        let books = Books::default();
+        books.open(&yard(7));
+        books.open(&yard(7));
+        books.end(&yard(7), LedgerState::Cut);
+        assert_eq!(books.all()[0].state, LedgerState::Open);
+        books.end(&yard(7), LedgerState::Closed);
+        assert_eq!(books.all()[0].state, LedgerState::Closed);
+    }
+
+    #[test]
+    fn the_oldest_that_is_done_is_forgotten_and_never_one_with_frames_out() {
+        let books = Books::default();
+        // The oldest has a frame out, the next is served; epochs fall, so that age is not the order of keys.
+        let epoch = |age: usize| yard((EPOCHS_MAX - age) as u64);
+        for age in 0..EPOCHS_MAX {
+            books.open(&epoch(age));
+            if age != 1 {
+                books.end(&epoch(age), LedgerState::Cut);
+            }
+        }
+        books.submit(&epoch(0));
+        books.open(&yard(1000));
+        let left: Vec<Epoch> = books.all().iter().map(|ledger| ledger.asker).collect();
+        assert_eq!(left.len(), EPOCHS_MAX);
+        assert!(left.contains(&epoch(0).1) && left.contains(&epoch(1).1) && !left.contains(&epoch(2).1), "{left:?}");
+        books.settle(&epoch(0), &Outcome::Shed);
+        assert!(books.all().iter().all(|ledger| ledger.tally.balances() && ledger.tally.in_flight == 0));
+    }
+
+    #[test]
+    fn more_ledgers_than_the_limit_stay_while_all_are_in_use() {
+        let books = Books::default();
+        for epoch in 0..=EPOCHS_MAX as u64 {
+            books.open(&yard(epoch));
+        }
+        assert_eq!(books.all().len(), EPOCHS_MAX + 1);
+        (0..=EPOCHS_MAX as u64).for_each(|epoch| books.end(&yard(epoch), LedgerState::Cut));
+        books.open(&yard(1000));
+        assert_eq!(books.all().len(), EPOCHS_MAX);
     }
 }

@@ -11,6 +11,8 @@ use protocol::frame::LedgerState;
 use protocol::link::{AskerDown, AskerUp};
 use protocol::transport::{CloseCode, Connection, FrameRefusal, PendingFrame, Rx, Tx};
 use protocol::{Epoch, Outcome, Verdict, limits};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -31,7 +33,8 @@ impl Desk {
     pub async fn serve(self, connection: Connection, asker: Epoch, tx: Tx, mut rx: Rx) {
         let asking = (connection.peer().clone(), asker);
         let edge = connection.peer().to_string();
-        self.books.open(&asking);
+        // Each frame holds it too: the books end after the last frame is settled, however this task ends.
+        let seat = Arc::new(Seat::take(&self.books, asking));
         info!(%edge, %asker, "asker is here");
         let (verdicts, waiting) = mpsc::channel(VERDICTS_WAITING_MAX);
         let mut frames = JoinSet::new();
@@ -40,7 +43,8 @@ impl Desk {
             tokio::select! {
                 frame = connection.accept_frame(), if frames.len() < FRAMES_IN_HAND_MAX => match frame {
                     Ok(frame) => {
-                        frames.spawn(self.clone().judge(connection.clone(), asker, frame, verdicts.clone()));
+                        let desk = self.clone();
+                        frames.spawn(desk.judge(connection.clone(), seat.clone(), frame, verdicts.clone()));
                     }
                     Err(_) => break LedgerState::Cut,
                 },
@@ -54,12 +58,18 @@ impl Desk {
         };
         frames.shutdown().await;
         writer.abort();
-        self.books.end(&asking, state);
+        seat.ends(state);
         info!(%edge, %asker, ?state, "asker is gone");
     }
 
-    async fn judge(self, connection: Connection, asker: Epoch, frame: PendingFrame, verdicts: mpsc::Sender<Verdict>) {
-        let edge = connection.peer().clone();
+    async fn judge(
+        self,
+        connection: Connection,
+        seat: Arc<Seat>,
+        frame: PendingFrame,
+        verdicts: mpsc::Sender<Verdict>,
+    ) {
+        let (edge, asker) = seat.asking.clone();
         let (header, pixels) = match frame.read().await {
             Ok(frame) => frame,
             Err(FrameRefusal::Garbled(why)) => {
@@ -77,7 +87,7 @@ impl Desk {
             return;
         }
         let seq = header.seq;
-        let mut entry = Entry::submit(&self.books, (edge.clone(), asker));
+        let mut entry = Entry::submit(seat);
         let outcome = self.models.judge(&edge, header, pixels).await;
         entry.settle(&outcome);
         let _ = verdicts.send(Verdict { asker, seq, outcome }).await;
@@ -92,22 +102,46 @@ async fn write_verdicts(mut tx: Tx, mut waiting: mpsc::Receiver<Verdict>) {
     }
 }
 
-/// A frame in the books; settled once, whatever becomes of the task that holds it.
-struct Entry {
+/// An asker's place in the books. Whatever ends the desk, a lost connection included, ends it there.
+struct Seat {
     books: Books,
     asking: Asking,
+    said_bye: AtomicBool,
+}
+
+impl Seat {
+    fn take(books: &Books, asking: Asking) -> Self {
+        books.open(&asking);
+        Self { books: books.clone(), asking, said_bye: AtomicBool::new(false) }
+    }
+
+    fn ends(&self, state: LedgerState) {
+        self.said_bye.store(state == LedgerState::Closed, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let said_bye = self.said_bye.load(Ordering::Relaxed);
+        self.books.end(&self.asking, if said_bye { LedgerState::Closed } else { LedgerState::Cut });
+    }
+}
+
+/// A frame in the books; settled once, whatever becomes of the task that holds it.
+struct Entry {
+    seat: Arc<Seat>,
     settled: bool,
 }
 
 impl Entry {
-    fn submit(books: &Books, asking: Asking) -> Self {
-        books.submit(&asking);
-        Self { books: books.clone(), asking, settled: false }
+    fn submit(seat: Arc<Seat>) -> Self {
+        seat.books.submit(&seat.asking);
+        Self { seat, settled: false }
     }
 
     fn settle(&mut self, outcome: &Outcome) {
         if !std::mem::replace(&mut self.settled, true) {
-            self.books.settle(&self.asking, outcome);
+            self.seat.books.settle(&self.seat.asking, outcome);
             metrics::counter!("watchtree_inference_verdicts_total", "outcome" => outcome.kind()).increment(1);
         }
     }
@@ -116,5 +150,31 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.settle(&Outcome::Failed { reason: "the asker's link was lost".to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_desk_that_is_torn_away_settles_its_frames_and_then_leaves_the_ledger_cut() {
+        let books = Books::default();
+        let asking = ("main/edge/yard".parse().expect("an identity"), Epoch(7));
+        let seat = Arc::new(Seat::take(&books, asking));
+        let entry = Entry::submit(seat.clone());
+        drop(seat);
+        assert_eq!((books.all()[0].state, books.all()[0].tally.in_flight), (LedgerState::Open, 1));
+        drop(entry);
+        assert_eq!((books.all()[0].state, books.all()[0].tally.failed), (LedgerState::Cut, 1));
+    }
+
+    #[test]
+    fn a_goodbye_closes_the_ledger() {
+        let books = Books::default();
+        let seat = Seat::take(&books, ("main/edge/yard".parse().expect("an identity"), Epoch(7)));
+        seat.ends(LedgerState::Closed);
+        drop(seat);
+        assert_eq!(books.all()[0].state, LedgerState::Closed);
     }
 }
