@@ -16,6 +16,12 @@ use supervision::{Failure, Port, PortSpec, ServiceCx};
 use tokio::time::{Instant, timeout};
 use tracing::info;
 
+/// Pictures of one order, in bytes. More go with the next order: a port refuses a message that is too
+/// long, and what is left of [`limits::PORT_MESSAGE_BYTES_MAX`] is for the order around them.
+const ORDER_BYTES_MAX: usize = limits::FRAME_BYTES_MAX + 32 * 1024;
+/// More than what stands around one picture's pixels.
+const PICTURE_HEAD_BYTES: usize = 32;
+
 /// From the order to load to the port's answer.
 const LOAD_WITHIN: Duration = Duration::from_secs(60);
 /// A batch that takes longer hangs: no model here needs a tenth of it.
@@ -47,7 +53,7 @@ impl Worker {
         let _ready = self.pool.ready();
         loop {
             tokio::select! {
-                jobs = self.pool.take() => self.judge(&mut model, jobs).await?,
+                jobs = self.pool.take() => self.judge_all(&mut model, jobs).await?,
                 ended = model.idle() => return Err(ended),
                 () = cx.stop.cancelled() => {
                     model.port.stop(STOP_WITHIN).await;
@@ -55,6 +61,17 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// In as many orders as it takes for each to fit one message.
+    async fn judge_all(&self, model: &mut LoadedModel, mut jobs: Vec<Job>) -> Result<(), Failure> {
+        while !jobs.is_empty() {
+            let sizes: Vec<usize> = jobs.iter().map(|job| job.pixels.len()).collect();
+            let rest = jobs.split_off(fitting(&sizes));
+            self.judge(model, jobs).await?;
+            jobs = rest;
+        }
+        Ok(())
     }
 
     async fn judge(&self, model: &mut LoadedModel, mut jobs: Vec<Job>) -> Result<(), Failure> {
@@ -76,6 +93,16 @@ impl Worker {
 fn picture(job: &mut Job) -> Picture {
     let pixels = Blob(std::mem::take(&mut job.pixels));
     Picture::I420 { width: job.header.width, height: job.header.height, pixels }
+}
+
+/// How many of these pictures, of so many bytes each, go with one order: one at least.
+fn fitting(sizes: &[usize]) -> usize {
+    let mut bytes = 0;
+    let fit = sizes.iter().take_while(|size| {
+        bytes += **size + PICTURE_HEAD_BYTES;
+        bytes <= ORDER_BYTES_MAX
+    });
+    fit.count().clamp(1, sizes.len().max(1))
 }
 
 /// A model port with its model loaded.
@@ -137,4 +164,31 @@ async fn next_report(port: &mut Port) -> Result<ModelReport, Failure> {
     let Some(data) = port.recv().await? else { return Err(Failure::error("the model port ended by itself")) };
     codec::decode::<_, { limits::PORT_MESSAGE_BYTES_MAX }>(&data)
         .map_err(|error| Failure::protocol(format!("model port: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order_bytes(sizes: &[usize]) -> usize {
+        let picture = |bytes: &usize| Picture::I420 { width: 4096, height: 2160, pixels: Blob(vec![0; *bytes]) };
+        codec::encode(&ModelOrder::Judge { batch: u64::MAX, pictures: sizes.iter().map(picture).collect() }).len()
+    }
+
+    #[test]
+    fn an_order_holds_what_fits_one_message_and_one_picture_at_least() {
+        let frame = limits::FRAME_BYTES_MAX;
+        assert_eq!(fitting(&[100, 100, 100]), 3);
+        assert_eq!(fitting(&[frame, frame]), 1);
+        assert_eq!(fitting(&[frame / 2, frame / 2, 100_000]), 2);
+        assert_eq!(fitting(&[2 * frame, 1]), 1);
+    }
+
+    #[test]
+    fn whatever_fits_is_a_message_that_the_port_takes() {
+        for sizes in [vec![limits::FRAME_BYTES_MAX; 2], vec![6; 500_000], vec![1280 * 720 * 3 / 2; 64]] {
+            let bytes = order_bytes(&sizes[..fitting(&sizes)]);
+            assert!(bytes <= limits::PORT_MESSAGE_BYTES_MAX, "{bytes} B");
+        }
+    }
 }
