@@ -125,19 +125,23 @@ impl Asker {
                 }
                 continue;
             };
-            let Ok((mut tx, mut rx)) = connection.open_bi(&Open::Verdicts { asker: self.0.epoch }).await else {
+            let verdicts = Open::Verdicts { asker: self.0.epoch };
+            let opened = tokio::select! {
+                opened = connection.open_bi(&verdicts) => opened,
+                () = cx.stop.cancelled() => return Ok(()),
+            };
+            let Ok((mut tx, mut rx)) = opened else {
                 tokio::select! {
                     _ = links.changed() => {}
                     () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                    () = cx.stop.cancelled() => return Ok(()),
                 }
                 continue;
             };
             cx.place.note(format!("asks {}", connection.peer()));
-            self.0.ready.send_replace(Some(connection.clone()));
+            let answered = Answered::by(&self, connection.clone());
             let lost = self.read_verdicts(&mut rx, &mut tx, &cx).await;
-            self.0.ready.send_replace(None);
-            // Whoever waits on this connection is told at once, by the senders being dropped.
-            self.lock().waiting.clear();
+            drop(answered);
             let Some(lost) = lost else { return Ok(()) };
             tracing::warn!(peer = %connection.peer(), "verdicts ended: {lost}");
         }
@@ -173,6 +177,24 @@ impl Asker {
 
     fn lock(&self) -> MutexGuard<'_, Books> {
         self.0.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Frames are sent while this is there. It goes when the verdicts end, by a panic included.
+struct Answered<'a>(&'a Asker);
+
+impl<'a> Answered<'a> {
+    fn by(asker: &'a Asker, connection: Connection) -> Self {
+        asker.0.ready.send_replace(Some(connection));
+        Self(asker)
+    }
+}
+
+impl Drop for Answered<'_> {
+    fn drop(&mut self) {
+        self.0.0.ready.send_replace(None);
+        // Whoever waits on this connection is told at once, by the senders being dropped.
+        self.0.lock().waiting.clear();
     }
 }
 

@@ -12,6 +12,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
+/// A frame waits no longer, whatever its asker says: a claim must not keep a picture in memory for weeks.
+const PATIENCE_MAX: Duration = Duration::from_secs(60);
+
 /// The pools of a node, by model. Cheap to clone.
 #[derive(Clone)]
 pub struct Models {
@@ -108,7 +111,7 @@ impl Pool {
         }
         let (reply, answer) = oneshot::channel();
         let id = self.0.ids.fetch_add(1, Ordering::Relaxed);
-        let patience = Duration::from_millis(header.deadline_ms.into());
+        let patience = patience(&header);
         let request = Request {
             camera: (edge.clone(), header.camera.clone()),
             priority: header.priority,
@@ -123,13 +126,13 @@ impl Pool {
                 Why::Expired => Outcome::Expired,
             });
         }
-        match timeout(patience, answer).await {
+        let mut queued = Queued { pool: self, id, answered: false };
+        let answer = timeout(patience, answer).await;
+        queued.answered = answer.is_ok();
+        match answer {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Outcome::Failed { reason: "the worker died with this frame in hand".to_owned() },
-            Err(_) => {
-                self.queue().cancel(|job| job.id == id);
-                Outcome::Expired
-            }
+            Err(_) => Outcome::Expired,
         }
     }
 
@@ -180,6 +183,25 @@ impl Pool {
     }
 }
 
+/// A frame that may still wait in the queue. Its asker gone or its time over, it leaves it.
+struct Queued<'a> {
+    pool: &'a Pool,
+    id: u64,
+    answered: bool,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.pool.queue().cancel(|job| job.id == self.id);
+        }
+    }
+}
+
+fn patience(header: &FrameHeader) -> Duration {
+    Duration::from_millis(header.deadline_ms.into()).min(PATIENCE_MAX)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -192,5 +214,60 @@ impl Drop for Ready {
         let mut workers = lock(&self.0.0.workers);
         workers.ready -= 1;
         workers.reason = "its worker stopped and is being restarted".to_owned();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::batcher::PER_CAMERA_FRAMES_MAX;
+    use super::*;
+    use protocol::{Epoch, Priority, Timestamp};
+    use std::num::NonZeroUsize;
+
+    fn pool() -> Pool {
+        let queue_frames_max = NonZeroUsize::new(16).expect("not zero");
+        Pool::new(
+            "people".to_owned(),
+            BatcherSettings {
+                batch_max: NonZeroUsize::MIN,
+                wait_max: Duration::ZERO,
+                queue_frames_max,
+                per_camera_max: PER_CAMERA_FRAMES_MAX,
+            },
+        )
+    }
+
+    fn header(deadline_ms: u32) -> FrameHeader {
+        FrameHeader {
+            asker: Epoch(7),
+            seq: 1,
+            camera: "door".parse().expect("a name"),
+            captured: Timestamp::from_micros(1),
+            deadline_ms,
+            priority: Priority::Normal,
+            model: None,
+            width: 2,
+            height: 2,
+        }
+    }
+
+    fn yard() -> Identity {
+        "main/edge/yard".parse().expect("an identity")
+    }
+
+    #[tokio::test]
+    async fn a_frame_whose_asker_is_gone_leaves_the_queue() {
+        let pool = pool();
+        let _ready = pool.ready();
+        let edge = yard();
+        let asking = timeout(Duration::from_millis(20), pool.judge(&edge, header(60_000), vec![0; 6]));
+        assert!(asking.await.is_err());
+        assert_eq!(pool.waiting(), 0);
+    }
+
+    #[test]
+    fn no_frame_waits_longer_than_the_limit() {
+        assert_eq!(patience(&header(500)), Duration::from_millis(500));
+        assert_eq!(patience(&header(u32::MAX)), PATIENCE_MAX);
     }
 }
