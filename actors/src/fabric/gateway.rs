@@ -12,7 +12,6 @@ use crate::api::admin::Admin;
 use crate::events::receiver::{self, ReceiveError};
 use crate::events::store::EventStore;
 use crate::inference::desk::Desk;
-use protocol::Epoch;
 use protocol::link::{Down, Open, Up, may_open};
 use protocol::transport::{CloseCode, Connection, Endpoint, Incoming, Refusal, Rx, StreamRefusal, Tx};
 use std::collections::VecDeque;
@@ -145,7 +144,7 @@ impl Gateway {
             return;
         }
         self.peers.arrive(&connection, boot, software, calls);
-        let here = Presence { peers: &self.peers, connection: &connection, boot };
+        let here = Presence { peers: &self.peers, connection: &connection };
         let reason = converse(&mut tx, &mut rx, &mut called).await;
         here.ends(&reason);
     }
@@ -155,12 +154,11 @@ impl Gateway {
 struct Presence<'a> {
     peers: &'a Peers,
     connection: &'a Connection,
-    boot: Epoch,
 }
 
 impl Presence<'_> {
     fn ends(&self, reason: &str) {
-        self.peers.leave(self.connection.peer(), self.boot, self.connection.remote_addr(), reason);
+        self.peers.leave(self.connection, reason);
     }
 }
 
@@ -185,7 +183,9 @@ async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Snapshot
                 calls += 1;
                 waiting.push_back((calls, reply));
                 // Those who asked long ago have given up.
-                waiting.truncate(CALLS_WAITING_MAX * 2);
+                if waiting.len() > CALLS_WAITING_MAX * 2 {
+                    waiting.pop_front();
+                }
                 if let Err(error) = tx.send(&Down::Snapshot { call: calls }).await {
                     return error.to_string();
                 }

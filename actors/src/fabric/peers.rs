@@ -2,7 +2,7 @@
 
 use protocol::admin::{NodeLine, NodeSnapshot};
 use protocol::transport::{CloseCode, Connection};
-use protocol::{Epoch, Identity, Timestamp};
+use protocol::{Epoch, Identity, Timestamp, limits};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,9 @@ const PEERS_MAX: usize = 2000;
 /// A peer that does not show its tree within this is shown without it.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(2);
 
+/// What a peer calls itself; longer text is cut, so that a list of all peers fits one message.
+const SOFTWARE_CHARS_MAX: usize = 60;
+
 /// A question to a peer's control stream.
 pub type SnapshotCall = oneshot::Sender<NodeSnapshot>;
 
@@ -23,7 +26,6 @@ pub type SnapshotCall = oneshot::Sender<NodeSnapshot>;
 pub struct Peers(Arc<Mutex<BTreeMap<Identity, Peer>>>);
 
 struct Peer {
-    boot: Epoch,
     software: String,
     since: Timestamp,
     link: Option<(Connection, mpsc::Sender<SnapshotCall>)>,
@@ -34,9 +36,10 @@ impl Peers {
     /// power-cycled gets in at once, and two never speak for one.
     pub fn arrive(&self, connection: &Connection, boot: Epoch, software: String, calls: mpsc::Sender<SnapshotCall>) {
         let id = connection.peer().clone();
+        let software = limits::short_text(&software).chars().take(SOFTWARE_CHARS_MAX).collect();
         let link = Some((connection.clone(), calls));
         let mut peers = self.lock();
-        let before = peers.insert(id.clone(), Peer { boot, software, since: Timestamp::now(), link });
+        let before = peers.insert(id.clone(), Peer { software, since: Timestamp::now(), link });
         if let Some((old, _)) = before.and_then(|peer| peer.link) {
             old.close(CloseCode::Replaced, "a newer connection of the same node took over");
         }
@@ -48,11 +51,12 @@ impl Peers {
         info!(peer = %id, %boot, "peer is here");
     }
 
-    /// The connection is lost; a newer one of the same peer stays.
-    pub fn leave(&self, id: &Identity, boot: Epoch, remote: std::net::SocketAddr, reason: &str) {
+    /// The connection is lost; a newer one of the same peer stays, even one from the same socket.
+    pub fn leave(&self, connection: &Connection, reason: &str) {
+        let id = connection.peer();
         let mut peers = self.lock();
         let Some(peer) = peers.get_mut(id) else { return };
-        let same = peer.boot == boot && peer.link.as_ref().is_some_and(|(mine, _)| mine.remote_addr() == remote);
+        let same = peer.link.as_ref().is_some_and(|(mine, _)| mine.id() == connection.id());
         if same {
             peer.link = None;
             peer.since = Timestamp::now();
@@ -64,14 +68,16 @@ impl Peers {
         self.lock().iter().map(|(id, peer)| peer.line(id)).collect()
     }
 
-    /// The trees of all that are here and answer in time.
+    /// The trees of all that are here and answer in time, each under the name in its certificate.
     pub async fn snapshots(&self) -> Vec<NodeSnapshot> {
-        let calls: Vec<_> =
-            self.lock().values().filter_map(|peer| peer.link.as_ref().map(|link| link.1.clone())).collect();
-        let asked = calls.into_iter().map(|calls| async move {
+        let link = |(id, peer): (&Identity, &Peer)| Some((id.clone(), peer.link.as_ref()?.1.clone()));
+        let calls: Vec<_> = self.lock().iter().filter_map(link).collect();
+        let asked = calls.into_iter().map(|(id, calls)| async move {
             let (reply, answer) = oneshot::channel();
             calls.try_send(reply).ok()?;
-            timeout(SNAPSHOT_WITHIN, answer).await.ok()?.ok()
+            let snapshot = timeout(SNAPSHOT_WITHIN, answer).await.ok()?.ok()?;
+            // What it says of itself: who it is, the certificate says.
+            Some(NodeSnapshot { node: id, ..snapshot })
         });
         futures_util::future::join_all(asked).await.into_iter().flatten().collect()
     }

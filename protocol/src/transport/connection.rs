@@ -44,6 +44,11 @@ impl Connection {
         &self.peer
     }
 
+    /// Tells this connection from every other of the process, those from the same socket included.
+    pub fn id(&self) -> usize {
+        self.quic.stable_id()
+    }
+
     pub fn remote_addr(&self) -> SocketAddr {
         canonical(self.quic.remote_address())
     }

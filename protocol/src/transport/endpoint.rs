@@ -109,6 +109,11 @@ impl Incoming {
         canonical(self.quic.remote_address())
     }
 
+    /// Turns the peer away before anything is done for it: it reads that this node is too busy.
+    pub fn refuse(self) {
+        self.quic.refuse();
+    }
+
     /// Verifies the peer's certificate and reads its identity, within [`HANDSHAKE_WITHIN`].
     pub async fn establish(self) -> Result<Connection, Refusal> {
         let from = self.remote_addr();
