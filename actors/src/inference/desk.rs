@@ -6,19 +6,22 @@
 //! Ends with its connection; frames then in hand are settled as failed.
 
 use super::books::{Asking, Books};
-use super::pool::Models;
+use super::pool::{self, Models};
 use protocol::frame::LedgerState;
 use protocol::link::{AskerDown, AskerUp};
 use protocol::transport::{CloseCode, Connection, FrameRefusal, PendingFrame, Rx, Tx};
 use protocol::{Epoch, Outcome, Verdict, limits};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 /// Frames of one asker that are being read or judged. Beyond it the next stream waits, and with it the sender.
 const FRAMES_IN_HAND_MAX: usize = 64;
+/// Pixels of one asker in memory, so that no asker takes the room of all. When full, its next frame waits to be
+/// read. Holds [`FRAMES_IN_HAND_MAX`] frames of 720p, or the eight largest.
+const PIXEL_BYTES_MAX: usize = 8 * limits::FRAME_BYTES_MAX;
 /// Verdicts that wait to be written. When full, judging waits for the asker to read.
 const VERDICTS_WAITING_MAX: usize = 64;
 
@@ -70,7 +73,12 @@ impl Desk {
         verdicts: mpsc::Sender<Verdict>,
     ) {
         let (edge, asker) = seat.asking.clone();
-        let (header, pixels) = match frame.read().await {
+        let (own, models) = (&seat.room, &self.models);
+        let room = |bytes| async move {
+            let own = pool::room(own, bytes).await;
+            (own, models.room(bytes).await)
+        };
+        let (header, pixels, _room) = match frame.read_with(room).await {
             Ok(frame) => frame,
             Err(FrameRefusal::Garbled(why)) => {
                 // Told to the sender as the reason of the close; other edges notice nothing.
@@ -106,13 +114,20 @@ async fn write_verdicts(mut tx: Tx, mut waiting: mpsc::Receiver<Verdict>) {
 struct Seat {
     books: Books,
     asking: Asking,
+    /// For its pixels.
+    room: Arc<Semaphore>,
     said_bye: AtomicBool,
 }
 
 impl Seat {
     fn take(books: &Books, asking: Asking) -> Self {
         books.open(&asking);
-        Self { books: books.clone(), asking, said_bye: AtomicBool::new(false) }
+        Self {
+            books: books.clone(),
+            asking,
+            room: Arc::new(Semaphore::new(PIXEL_BYTES_MAX)),
+            said_bye: AtomicBool::new(false),
+        }
     }
 
     fn ends(&self, state: LedgerState) {

@@ -9,24 +9,35 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
 /// A frame waits no longer, whatever its asker says: a claim must not keep a picture in memory for weeks.
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Pixels in memory, of all edges together. When full, a frame waits to be read until others are judged,
+/// and its sender with it; after the transport's `FRAME_WITHIN` it is given up.
+const PIXEL_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// The pools of a node, by model. Cheap to clone.
 #[derive(Clone)]
 pub struct Models {
     pools: Arc<BTreeMap<String, Pool>>,
     first: Option<String>,
+    room: Arc<Semaphore>,
 }
 
 impl Models {
     /// The first pool answers those who name no model.
     pub fn new(pools: Vec<Pool>) -> Self {
         let first = pools.first().map(|pool| pool.model().to_owned());
-        Self { pools: Arc::new(pools.into_iter().map(|pool| (pool.model().to_owned(), pool)).collect()), first }
+        let pools = pools.into_iter().map(|pool| (pool.model().to_owned(), pool)).collect();
+        Self { pools: Arc::new(pools), first, room: Arc::new(Semaphore::new(PIXEL_BYTES_MAX)) }
+    }
+
+    /// Room for so many bytes of pixels, once there is; first come, first served.
+    pub async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        room(&self.room, bytes).await
     }
 
     pub async fn judge(&self, edge: &Identity, header: FrameHeader, pixels: Vec<u8>) -> Outcome {
@@ -198,6 +209,11 @@ impl Drop for Queued<'_> {
     }
 }
 
+/// Never `None` while the semaphore is open, and nobody closes one.
+pub(super) async fn room(of: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    of.clone().acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)).await.ok()
+}
+
 fn patience(header: &FrameHeader) -> Duration {
     Duration::from_millis(header.deadline_ms.into()).min(PATIENCE_MAX)
 }
@@ -263,6 +279,16 @@ mod tests {
         let asking = timeout(Duration::from_millis(20), pool.judge(&edge, header(60_000), vec![0; 6]));
         assert!(asking.await.is_err());
         assert_eq!(pool.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_frame_is_read_when_there_is_room_for_its_pixels() {
+        let models = Models::new(vec![pool()]);
+        let all = models.room(PIXEL_BYTES_MAX).await;
+        let next = timeout(Duration::from_millis(20), models.room(1));
+        assert!(next.await.is_err());
+        drop(all);
+        assert!(models.room(1).await.is_some());
     }
 
     #[test]

@@ -69,9 +69,19 @@ impl PendingFrame {
     /// Reads the whole frame, within [`FRAME_WITHIN`].
     ///
     /// A peer may have `FRAMES_IN_FLIGHT_MAX` of these: whoever reads them all at once holds as
-    /// many frames in memory as the peer has sent.
-    pub async fn read(mut self) -> Result<(FrameHeader, Vec<u8>), FrameRefusal> {
-        let result = match tokio::time::timeout(FRAME_WITHIN, read(&mut self.rx)).await {
+    /// many frames in memory as the peer has sent. See [`PendingFrame::read_with`].
+    pub async fn read(self) -> Result<(FrameHeader, Vec<u8>), FrameRefusal> {
+        let (header, pixels, ()) = self.read_with(|_| std::future::ready(())).await?;
+        Ok((header, pixels))
+    }
+
+    /// Like `read`; asks for room for so many bytes before it takes any of the pixels. What `room`
+    /// returns stands for their memory: keep it beside them. Waiting for it counts as reading.
+    pub async fn read_with<R, F: Future<Output = R>>(
+        mut self,
+        room: impl FnOnce(usize) -> F,
+    ) -> Result<(FrameHeader, Vec<u8>, R), FrameRefusal> {
+        let result = match tokio::time::timeout(FRAME_WITHIN, read(&mut self.rx, room)).await {
             Ok(result) => result,
             Err(_) => Err(FrameRefusal::TooSlow),
         };
@@ -84,7 +94,10 @@ impl PendingFrame {
     }
 }
 
-async fn read(rx: &mut Rx) -> Result<(FrameHeader, Vec<u8>), FrameRefusal> {
+async fn read<R, F: Future<Output = R>>(
+    rx: &mut Rx,
+    room: impl FnOnce(usize) -> F,
+) -> Result<(FrameHeader, Vec<u8>, R), FrameRefusal> {
     let garbled = |why: String| FrameRefusal::Garbled(why);
     match rx.recv_within::<Open, FRAME_HEADER_BYTES_MAX>().await? {
         Some(Open::Frame) => {}
@@ -95,6 +108,7 @@ async fn read(rx: &mut Rx) -> Result<(FrameHeader, Vec<u8>), FrameRefusal> {
     let header = header.ok_or_else(|| garbled("it has no header".to_owned()))?;
     // Before anything is allocated: the size is the peer's claim.
     let bytes = header.pixel_bytes().map_err(garbled)?;
+    let room = room(bytes).await;
     let mut pixels = Vec::with_capacity(bytes);
     // One byte more than announced, so that a stream that goes on is noticed.
     while let Some(chunk) = rx.read_raw(bytes + 1 - pixels.len()).await? {
@@ -106,7 +120,7 @@ async fn read(rx: &mut Rx) -> Result<(FrameHeader, Vec<u8>), FrameRefusal> {
     if pixels.len() < bytes {
         return Err(garbled(format!("it ends after {} of {bytes} B", pixels.len())));
     }
-    Ok((header, pixels))
+    Ok((header, pixels, room))
 }
 
 impl From<Lost> for FrameRefusal {
