@@ -3,7 +3,8 @@
 //!   offer ──▶ lanes, one a (priority, camera) ──take──▶ batch | expired
 //!     └──▶ given back: shed | expired
 //!
-//! Order: the highest priority first; within it cameras take turns; within a camera the oldest first.
+//! Order: edges take turns; within an edge the highest priority first; within it cameras take turns; within
+//! a camera the oldest first. An edge names its priorities and its cameras, so neither counts against others.
 //! Every payload offered comes out exactly once, by one of these ways or by `cancel`.
 
 #[cfg(test)]
@@ -25,10 +26,17 @@ pub struct BatcherSettings {
     pub batch_max: NonZeroUsize,
     /// How long the oldest frame waits for others. Zero: whatever is there leaves.
     pub wait_max: Duration,
-    /// Frames waiting in all. When full, the oldest of the lowest priority is shed, where most wait.
+    /// Frames waiting in all. When full, the edge with most of them sheds the oldest of its lowest priority,
+    /// where most wait.
     pub queue_frames_max: NonZeroUsize,
     /// Frames waiting from one camera, at least 1. When full, the camera's oldest is shed: newest wins.
     pub per_camera_max: usize,
+}
+
+/// A camera, and the edge that sends for it.
+pub trait OfEdge: Ord + Clone {
+    type Edge: Ord;
+    fn edge(&self) -> &Self::Edge;
 }
 
 /// A frame to be judged. Times are since any fixed moment, the same for all calls.
@@ -97,7 +105,7 @@ impl<T> Lane<T> {
     }
 }
 
-impl<K: Ord + Clone, T> Batcher<K, T> {
+impl<K: OfEdge, T> Batcher<K, T> {
     pub fn new(settings: BatcherSettings) -> Self {
         Self { settings, lanes: BTreeMap::new(), waiting: 0, offers: 0, turns: 0 }
     }
@@ -199,23 +207,35 @@ impl<K: Ord + Clone, T> Batcher<K, T> {
         }
     }
 
-    /// The highest priority's camera whose turn it is.
+    /// The camera whose turn it is, of the highest priority of the edge whose turn it is.
     fn lane_next(&self) -> Option<(Priority, K)> {
-        let highest = self.busy().next_back()?.0.0;
-        let equals = self.busy().filter(|((priority, _), _)| *priority == highest);
+        // An edge had its turn when the last of its lanes had; so a new camera is no way to jump the line.
+        let mut turns: BTreeMap<&K::Edge, u64> = BTreeMap::new();
+        for ((_, camera), lane) in &self.lanes {
+            let turn = turns.entry(camera.edge()).or_insert(0);
+            *turn = lane.turn.max(*turn);
+        }
+        let (first, _) = self.busy().min_by_key(|((_, camera), _)| turns[camera.edge()])?;
+        let edge = first.1.edge();
+        let own = || self.busy().filter(|((_, camera), _)| camera.edge() == edge);
+        let highest = own().next_back()?.0.0;
+        let equals = own().filter(|((priority, _), _)| *priority == highest);
         equals.min_by_key(|(_, lane)| lane.turn).map(|(key, _)| key.clone())
     }
 
     /// Whose oldest frame goes from a full queue. The new frame is in it and counts, so that who sends too
-    /// much pays for it; among equals, whoever is last in line.
+    /// much pays for it: first the edge, then the camera; among equals, whoever is last in line.
     fn lane_to_shed(&self) -> Option<(Priority, K)> {
-        let lowest = self.busy().next()?.0.0;
-        let mut waiting = BTreeMap::new();
+        let (mut of_edge, mut of_camera) = (BTreeMap::new(), BTreeMap::new());
         for ((_, camera), lane) in self.busy() {
-            *waiting.entry(camera).or_insert(0) += lane.frames.len();
+            *of_edge.entry(camera.edge()).or_insert(0) += lane.frames.len();
+            *of_camera.entry(camera).or_insert(0) += lane.frames.len();
         }
-        let equals = self.busy().filter(|((priority, _), _)| *priority == lowest);
-        let last = equals.max_by_key(|((_, camera), lane)| (waiting[camera], lane.turn));
+        let most = of_edge.values().copied().max()?;
+        let heavy = || self.busy().filter(|((_, camera), _)| of_edge[camera.edge()] == most);
+        let lowest = heavy().next()?.0.0;
+        let equals = heavy().filter(|((priority, _), _)| *priority == lowest);
+        let last = equals.max_by_key(|((_, camera), lane)| (of_camera[camera], lane.turn));
         last.map(|(key, _)| key.clone())
     }
 

@@ -3,7 +3,7 @@
 //!   desk ──judge──▶ [models: which pool?] ──▶ [pool: batcher] ◀──take── worker, worker, …
 //!   desk ◀──────────────────outcome───────────────────────────────────────┘
 
-use super::batcher::{Batcher, BatcherSettings, Request, Why};
+use super::batcher::{Batcher, BatcherSettings, OfEdge, Request, Why};
 use protocol::{CameraId, FrameHeader, Identity, Outcome};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,6 +62,13 @@ impl Models {
 pub struct Pool(Arc<Shared>);
 
 type CameraKey = (Identity, CameraId);
+
+impl OfEdge for CameraKey {
+    type Edge = Identity;
+    fn edge(&self) -> &Identity {
+        &self.0
+    }
+}
 
 struct Shared {
     model: String,

@@ -23,6 +23,22 @@ pub(super) fn request(priority: Priority, deadline_ms: u64, payload: Payload) ->
     Request { camera: payload.0, priority, deadline: ms(deadline_ms), payload }
 }
 
+/// All of one edge.
+impl OfEdge for &'static str {
+    type Edge = ();
+    fn edge(&self) -> &() {
+        &()
+    }
+}
+
+/// A camera's number at an edge.
+impl OfEdge for (&'static str, usize) {
+    type Edge = &'static str;
+    fn edge(&self) -> &&'static str {
+        &self.0
+    }
+}
+
 struct Bench(Batcher<&'static str, Payload>);
 
 const LATER_MS: u64 = 60_000;
@@ -165,8 +181,42 @@ fn with_more_cameras_than_room_each_gets_its_turn() {
 fn cameras_that_are_gone_are_forgotten() {
     let mut batcher = Batcher::new(settings(8, 0, 8, 2));
     for camera in 0..3 * LANES_MAX {
-        batcher.offer(ms(0), Request { camera, priority: Normal, deadline: ms(1), payload: () });
+        batcher.offer(ms(0), Request { camera: ("yard", camera), priority: Normal, deadline: ms(1), payload: () });
         batcher.take(ms(0));
     }
     assert!(batcher.lanes.len() <= LANES_MAX);
+}
+
+type Sites = Batcher<(&'static str, usize), (&'static str, usize)>;
+
+fn offer(sites: &mut Sites, priority: Priority, camera: (&'static str, usize)) -> Vec<Given<(&'static str, usize)>> {
+    sites.offer(ms(0), Request { camera, priority, deadline: ms(LATER_MS), payload: camera })
+}
+
+#[test]
+fn an_edge_that_calls_everything_critical_keeps_no_other_edge_out() {
+    let mut sites: Sites = Batcher::new(settings(1, 0, 4, 2));
+    (0..10).for_each(|camera| drop(offer(&mut sites, Critical, ("loud", camera))));
+    assert_eq!(offer(&mut sites, Low, ("calm", 0))[0].0.0, "loud");
+    let mut calm = 0;
+    for round in 10..30 {
+        offer(&mut sites, Critical, ("loud", round));
+        offer(&mut sites, Critical, ("loud", round + 100));
+        assert!(offer(&mut sites, Low, ("calm", round % 2)).iter().all(|given| given.0.0 == "loud"));
+        calm += sites.take(ms(0)).batch.iter().filter(|(edge, _)| *edge == "calm").count();
+        calm += sites.take(ms(0)).batch.iter().filter(|(edge, _)| *edge == "calm").count();
+    }
+    assert!(calm >= 20, "{calm} of 21 frames were judged");
+}
+
+#[test]
+fn edges_take_turns_and_each_says_which_of_its_own_goes_first() {
+    let mut sites: Sites = Batcher::new(settings(1, 0, 16, 8));
+    for (priority, camera) in
+        [(Normal, ("a", 1)), (Critical, ("a", 2)), (Normal, ("a", 3)), (Low, ("b", 1)), (High, ("b", 2))]
+    {
+        assert_eq!(offer(&mut sites, priority, camera), []);
+    }
+    let order: Vec<_> = (0..5).flat_map(|_| sites.take(ms(0)).batch).collect();
+    assert_eq!(order, [("a", 2), ("b", 2), ("a", 1), ("b", 1), ("a", 3)]);
 }
