@@ -7,6 +7,8 @@
 //! A proxy that fails ends its own connection and no other.
 
 mod doors;
+#[cfg(test)]
+mod tests;
 
 use super::facts::{Facts, SOFTWARE};
 use super::peers::{Peers, SnapshotCall};
