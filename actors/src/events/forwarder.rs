@@ -4,22 +4,27 @@
 //!      ◀────ack──────     ◀═══════Resume, Ack═════════
 //!
 //! It keeps nothing: after a lost link or a restart the relay says how far it is, and that is where it
-//! goes on. A lost link is not its failure; it waits for the next one.
+//! goes on. A lost link is not its failure; it waits for the next one. On an orderly stop it stays for
+//! a moment, for what the cameras said last.
 
 use crate::events::outbox::Outbox;
+use protocol::Epoch;
 use protocol::limits::EVENTS_UNACKED_MAX;
 use protocol::link::{EventsDown, EventsUp, Open};
 use protocol::transport::{Connection, Rx, Tx};
 use std::time::Duration;
-use supervision::{Failure, Place, ServiceCx};
+use supervision::{Backoff, Failure, ServiceCx};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 /// A relay whose store is being restarted answers later than this; then the stream is opened again.
 const RESUME_WITHIN: Duration = Duration::from_secs(10);
-/// Between two streams on a link that holds: the relay's store, or our outbox, is being restarted.
-const AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Between two streams on a link that holds: the relay's store, or our outbox, is being restarted. Longer
+/// while it is the same reason again: its disk is full, or what we send is refused.
+const AGAIN: Backoff = Backoff { base: Duration::from_millis(500), max: Duration::from_secs(5) };
+/// On an orderly stop, for what the cameras said last. What is not acknowledged then goes after the next start.
+const DRAIN_WITHIN: Duration = Duration::from_millis(300);
 
 /// Runs until `cx.stop`; `link` holds the connection to the relay while there is one.
 pub async fn forward(
@@ -27,70 +32,118 @@ pub async fn forward(
     mut link: watch::Receiver<Option<Connection>>,
     cx: ServiceCx,
 ) -> Result<(), Failure> {
-    loop {
+    let mut trouble = Trouble::default();
+    while !cx.stop.is_cancelled() {
         let connection = link.borrow_and_update().clone();
+        let drained = async {
+            cx.stop.cancelled().await;
+            sleep(DRAIN_WITHIN).await;
+        };
         let changed = tokio::select! {
-            () = cx.stop.cancelled() => return Ok(()),
+            () = drained => return Ok(()),
             changed = link.changed() => changed,
-            () = forward_over(connection, &outbox, &cx.place) => Ok(()),
+            () = forward_over(connection, &outbox, &cx, &mut trouble) => Ok(()),
         };
         if changed.is_err() {
             return Err(Failure::error("nobody keeps the link to the relay any more"));
         }
     }
+    Ok(())
 }
 
-/// Ends, after a pause, when there is reason to open another stream on the same connection.
-async fn forward_over(connection: Option<Connection>, outbox: &Outbox, place: &Place) {
+/// Ends, after a pause, when there is reason to open another stream on the same connection; at once on stop.
+async fn forward_over(connection: Option<Connection>, outbox: &Outbox, cx: &ServiceCx, trouble: &mut Trouble) {
     let Some(connection) = connection else {
-        place.note("waiting for the relay");
-        return std::future::pending().await;
+        cx.place.note("waiting for the relay");
+        return cx.stop.cancelled().await;
     };
-    let why = match session(&connection, outbox, place).await {
-        Ok(never) => match never {},
-        Err(why) => why,
-    };
-    place.note(format!("waiting for the relay: {why}"));
-    info!(%why, "events stream ended");
-    sleep(AGAIN_AFTER).await;
+    let Err(why) = session(&connection, outbox, cx, trouble).await else { return };
+    cx.place.note(format!("waiting for the relay: {why}"));
+    let pause = trouble.again(why);
+    tokio::select! {
+        () = sleep(pause) => {}
+        () = cx.stop.cancelled() => {}
+    }
 }
 
-enum Never {}
+/// Why the last stream ended, until events flow again.
+#[derive(Default)]
+struct Trouble {
+    told: Option<String>,
+    times: u32,
+}
 
-async fn session(connection: &Connection, outbox: &Outbox, place: &Place) -> Result<Never, String> {
+impl Trouble {
+    /// Tells each new reason once: a relay whose disk is full for a day is one line. Returns for how long to wait.
+    fn again(&mut self, why: String) -> Duration {
+        if self.told.as_ref() != Some(&why) {
+            warn!(%why, "events stream ended");
+            *self = Self { told: Some(why), times: 0 };
+        }
+        self.times += 1;
+        // Edges that were refused together must not come back together.
+        let spread = f64::from(Epoch::random().0 as u8) / 255.0;
+        AGAIN.pause(self.times, spread)
+    }
+
+    fn over(&mut self, through: u64) {
+        if self.told.is_some() {
+            info!(through, "events are acknowledged again");
+            *self = Self::default();
+        }
+    }
+}
+
+/// Forwards until the stream ends, which is an error, or until all is acknowledged after a stop.
+async fn session(
+    connection: &Connection,
+    outbox: &Outbox,
+    cx: &ServiceCx,
+    trouble: &mut Trouble,
+) -> Result<(), String> {
     let (mut tx, mut rx) = connection.open_bi(&Open::Events).await.map_err(text)?;
     let mut newest = outbox.newest();
-    let status = outbox.status().await.map_err(text)?;
-    tx.send(&EventsUp::Outbox { epoch: status.epoch }).await.map_err(text)?;
-    let through = resume(&mut rx).await?;
-    if through > status.accepted {
-        // Our numbers would be taken for entries it already has, and skipped.
-        let why = format!(
-            "the relay has {through} entries of outbox {}, which itself has {}: its file was put back from an older \
-             copy; move it away, a new one is made at the next start",
-            status.epoch, status.accepted
-        );
-        warn!(%why, "events are not forwarded");
-        return Err(why);
+    let mut sent = announce(outbox, &mut tx, &mut rx).await?;
+    if trouble.told.is_none() {
+        info!(through = sent.seq, accepted = *newest.borrow(), "events are forwarded");
     }
-    outbox.ack(through).await.map_err(text)?;
-    let mut sent = Sent { seq: through, acked: through };
-    info!(through, accepted = status.accepted, "events are forwarded");
+    let mut stopping = false;
     loop {
         let accepted = *newest.borrow_and_update();
-        place.note(format!("{} unacked", accepted.saturating_sub(sent.acked)));
+        cx.place.note(format!("{} unacked", accepted.saturating_sub(sent.acked)));
+        if stopping && sent.acked >= accepted {
+            return tx.finish().map_err(text);
+        }
         tokio::select! {
             biased;
             message = rx.recv() => {
                 let through = sent.acked(message.map_err(text)?, accepted)?;
                 outbox.ack(through).await.map_err(text)?;
+                trouble.over(through);
             }
+            () = cx.stop.cancelled(), if !stopping => stopping = true,
             batch = outbox.next(sent.seq), if accepted > sent.seq && sent.window() > 0 => {
                 sent.send(batch.map_err(text)?, &mut tx).await?;
             }
             changed = newest.changed(), if accepted <= sent.seq => changed.map_err(text)?,
         }
     }
+}
+
+/// Says which outbox this is, and hears how much of it is on the record.
+async fn announce(outbox: &Outbox, tx: &mut Tx, rx: &mut Rx) -> Result<Sent, String> {
+    let status = outbox.status().await.map_err(text)?;
+    tx.send(&EventsUp::Outbox { epoch: status.epoch }).await.map_err(text)?;
+    let through = resume(rx).await?;
+    if !outbox.resume(status.epoch, through).await.map_err(text)? {
+        // Its numbers would be taken for entries the relay already has, and skipped.
+        return Err(format!(
+            "the relay has {through} entries of outbox {}, more than it ever sent: its file was put back from an \
+             older copy; what it holds is sent again under a new epoch",
+            status.epoch
+        ));
+    }
+    Ok(Sent { seq: through, acked: through })
 }
 
 async fn resume(rx: &mut Rx) -> Result<u64, String> {
@@ -143,4 +196,29 @@ impl Sent {
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_reason_again_waits_longer_and_a_new_one_does_not() {
+        let mut trouble = Trouble::default();
+        let mut again = |why: &str| (trouble.again(why.to_owned()), trouble.times);
+        let first = again("its disk is full");
+        assert!(first.0 <= AGAIN.base && first.1 == 1, "{first:?}");
+        let later = (0..20).map(|_| again("its disk is full")).last().expect("20 times");
+        assert!(later.0 > AGAIN.max / 2 && later.0 <= AGAIN.max && later.1 == 21, "{later:?}");
+        let other = again("it went away");
+        assert!(other.0 <= AGAIN.base && other.1 == 1, "{other:?}");
+    }
+
+    #[test]
+    fn a_reason_is_told_anew_once_events_have_flowed() {
+        let mut trouble = Trouble::default();
+        trouble.again("its disk is full".to_owned());
+        trouble.over(7);
+        assert_eq!((trouble.told, trouble.times), (None, 0));
+    }
 }

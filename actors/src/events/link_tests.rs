@@ -188,3 +188,85 @@ async fn a_peer_that_breaks_the_order_is_told_off_and_nothing_is_recorded() {
     assert_eq!(store.record(yard.name, Some(protocol::Epoch(1)), 0, 10).await, Ok(vec![]));
     relay.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outbox_put_back_from_an_older_copy_loses_no_event() {
+    let site = Site::new();
+    let (store, file) = (EventStore::new(), site.dir.path().join("outbox.redb"));
+    let relay = site.store(&store).await;
+    let (ended, _ends) = mpsc::channel(16);
+    let mut pushed = 0;
+    // The third day begins with the file as it was after the first, and overtakes the second without a link.
+    for (day, events) in [(1, 20), (2, 30), (3, 80)] {
+        let outbox = Outbox::new();
+        let (link, links) = watch::channel(None);
+        let yard = site.edge(&outbox, links).await;
+        for _ in 0..events {
+            pushed += 1;
+            outbox.push(event(0, pushed, 0, Phase::Start)).await.expect("accepted");
+        }
+        let (dialled, accepted) = site.connect().await;
+        tokio::spawn(serve(accepted, store.clone(), ended.clone()));
+        link.send_replace(Some(dialled));
+        let all_acked = async {
+            while outbox.status().await.map(|status| status.acked == status.accepted) != Ok(true) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(WITHIN, all_acked).await.unwrap_or_else(|_| panic!("day {day}: not all was acknowledged"));
+        yard.stop().await;
+        let copy = file.with_extension("copy");
+        match day {
+            1 => drop(std::fs::copy(&file, &copy).expect("is copied")),
+            _ => drop(std::fs::copy(&copy, &file).expect("is put back")),
+        }
+    }
+    let filter = protocol::admin::EventFilter { limit: Some(1000), ..Default::default() };
+    let found = store.events(filter, None).await.expect("answers").events;
+    let found: Vec<u64> = found.iter().map(|recorded| (recorded.event.id.0 >> 80) as u64).collect();
+    assert_eq!(found, (1..=pushed).collect::<Vec<_>>());
+    relay.stop().await;
+}
+
+/// A relay that acknowledges late; returns the last entry it saw, and whether the stream ended cleanly.
+async fn acknowledge_late(accepted: Connection) -> (u64, bool) {
+    let stream = accepted.accept_bi().await.expect("a stream");
+    let (_, mut tx, mut rx) = stream.open().await.expect("is opened");
+    let mut last = 0;
+    loop {
+        match rx.recv::<EventsUp>().await {
+            Ok(Some(EventsUp::Outbox { .. })) => tx.send(&EventsDown::Resume { through: 0 }).await.expect("is sent"),
+            Ok(Some(EventsUp::Entries(entries))) => {
+                last = entries.last().expect("are some").seq;
+                sleep(Duration::from_millis(60)).await;
+                let _ = tx.send(&EventsDown::Ack { through: last }).await;
+            }
+            ended => return (last, matches!(ended, Ok(None))),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pushed_last_is_acknowledged_before_an_orderly_stop_ends() {
+    let site = Site::new();
+    let (dialled, accepted) = site.connect().await;
+    let seen = tokio::spawn(acknowledge_late(accepted));
+    let outbox = Outbox::new();
+    let (_link, links) = watch::channel(Some(dialled));
+    let yard = site.edge(&outbox, links.clone()).await;
+    for n in 1..=5 {
+        outbox.push(event(0, n, 0, Phase::Start)).await.expect("accepted");
+    }
+    while outbox.status().await.expect("answers").acked == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    outbox.push(event(0, 6, 0, Phase::End)).await.expect("accepted");
+    let began = std::time::Instant::now();
+    yard.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(1), "an edge stops within 2 s, cameras and all");
+    assert_eq!(timeout(WITHIN, seen).await.expect("hangs").expect("no panic"), (6, true));
+    let again = Outbox::new();
+    let yard = site.edge(&again, links).await;
+    assert_eq!(again.status().await.expect("answers").acked, 6);
+    yard.stop().await;
+}

@@ -17,7 +17,7 @@ mod tests;
 use crate::events::disk::FileError;
 use file::{Appended, OutboxFile};
 use protocol::admin::OutboxStatus;
-use protocol::{CameraId, Entry, Event, Timestamp};
+use protocol::{CameraId, Entry, Epoch, Event, Timestamp};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -34,6 +34,8 @@ const BATCH_EVENTS_MAX: usize = 512;
 const TRIM_AFTER: Duration = Duration::from_secs(2);
 /// On a full disk, pushes are refused for this long before the disk is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// A disk that hangs must not keep the rest of the node from being shown; after this, the outbox is left out.
+const STATUS_WITHIN: Duration = Duration::from_secs(1);
 /// A disk that fails is not tried in a tight loop.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), max: Duration::from_secs(5) };
 
@@ -84,8 +86,15 @@ impl Outbox {
         self.mailbox.ask(|reply| Msg::OpenEvents { camera, reply }).await
     }
 
+    /// The relay says it has everything through `through` of `epoch`. `false`: it cannot have that from this
+    /// file, which was put back from an older copy; what is not acknowledged is now in a new epoch.
+    pub async fn resume(&self, epoch: Epoch, through: u64) -> Result<bool, Gone> {
+        self.mailbox.ask(|reply| Msg::Resume { epoch, through, reply }).await
+    }
+
+    /// Within a second: who shows it has others to show.
     pub async fn status(&self) -> Result<OutboxStatus, Gone> {
-        self.mailbox.ask(|reply| Msg::Status { reply }).await
+        self.mailbox.ask_within(STATUS_WITHIN, |reply| Msg::Status { reply }).await
     }
 
     /// The newest sequence number on disk, as it grows.
@@ -106,6 +115,11 @@ enum Msg {
     Ack {
         through: u64,
     },
+    Resume {
+        epoch: Epoch,
+        through: u64,
+        reply: oneshot::Sender<bool>,
+    },
     OpenEvents {
         camera: CameraId,
         reply: oneshot::Sender<Vec<Event>>,
@@ -123,6 +137,9 @@ struct OutboxState {
     file: Option<OutboxFile>,
     entries_max: NonZeroU64,
     newest: watch::Sender<u64>,
+    /// The newest number the relay may know: what follows was given since the file was opened, and nobody
+    /// has asked for it. A relay that knows more has met a later state of this file.
+    offered: u64,
     /// Pushed and not yet committed; who pushed waits in `waiting`, in the same order.
     batch: Vec<Event>,
     waiting: Vec<oneshot::Sender<u64>>,
@@ -140,9 +157,14 @@ impl Actor for OutboxState {
             Msg::Push { event, reply } => self.collect(event, reply),
             Msg::Next { after, reply } => {
                 let entries = block_in_place(|| self.file().next(after)).map_err(|error| error.failure(&self.path))?;
+                self.offered = entries.last().map_or(self.offered, |last| last.seq.max(self.offered));
                 let _ = reply.send(entries);
             }
             Msg::Ack { through } => self.ack(through, cx),
+            Msg::Resume { epoch, through, reply } => {
+                let goes_on = self.resume(epoch, through, cx)?;
+                let _ = reply.send(goes_on);
+            }
             Msg::OpenEvents { camera, reply } => {
                 // A tracker that died may have left a push here that its successor must see.
                 self.commit(cx)?;
@@ -185,6 +207,7 @@ impl OutboxState {
             file: Some(file),
             entries_max,
             newest,
+            offered: mark.accepted,
             batch: Vec::new(),
             waiting: Vec::new(),
             trim_planned: false,
@@ -213,11 +236,37 @@ impl OutboxState {
             let me = cx.me().clone();
             cx.spawn(async move {
                 tokio::time::sleep(TRIM_AFTER).await;
-                // Full or gone: then the next push does it.
-                let _ = me.tell(Msg::Trim);
+                // Waits for room: nothing else would plan the next one. Gone: its successor plans its own.
+                let _ = me.send(Msg::Trim).await;
                 Ok(())
             });
         }
+    }
+
+    fn resume(&mut self, epoch: Epoch, through: u64, cx: &mut Context<Msg>) -> Result<bool, Failure> {
+        let before = self.file().mark();
+        if epoch != before.epoch {
+            return Ok(false);
+        }
+        if through <= self.offered {
+            self.ack(through, cx);
+            return Ok(true);
+        }
+        let file = self.file.as_mut().expect(FILE);
+        match block_in_place(|| file.renew()) {
+            Ok(()) => {}
+            Err(full) if full.is_full() => return self.reopen(&full, cx).map(|()| false),
+            Err(failed) => return Err(failed.failure(&self.path)),
+        }
+        let mark = self.file().mark();
+        warn!(
+            path = %self.path.display(), relay_has = through, outbox_had = self.offered, was = %before.epoch,
+            now = %mark.epoch, unacked = mark.accepted,
+            "the outbox was put back from an older copy: what the relay has not acknowledged goes again, in a new epoch"
+        );
+        self.offered = mark.accepted;
+        self.newest.send_replace(mark.accepted);
+        Ok(false)
     }
 
     /// One transaction for all that waits; then everyone is answered.
@@ -272,7 +321,10 @@ impl OutboxState {
         self.full_until = Some(Instant::now() + FULL_PAUSE);
         self.file = None;
         self.file = Some(block_in_place(|| OutboxFile::open(&self.path))?);
-        self.newest.send_replace(self.file().mark().accepted);
+        let accepted = self.file().mark().accepted;
+        // What was on its way is there or not; where it is, nobody was told its number.
+        self.offered = self.offered.max(accepted);
+        self.newest.send_replace(accepted);
         Ok(())
     }
 

@@ -148,6 +148,30 @@ impl OutboxFile {
         Ok(())
     }
 
+    /// Starts a new epoch: what is not acknowledged counts from 1 again, in its order. For a file that was put
+    /// back from an older copy: the relay knows its next numbers already, as those of other events.
+    pub fn renew(&mut self) -> Result<(), FileError> {
+        let mut mark = Mark { epoch: Epoch::random(), accepted: 0, acked: 0, removed: 0 };
+        let done = self.mark.removed.max(self.mark.acked);
+        let old = self.db.begin_read()?.open_table(ENTRIES)?;
+        let write = disk::begin(&self.db, true)?;
+        write.open_table(ENTRIES)?.retain(|_, _| false)?;
+        for row in old.range((Bound::Excluded(done), Bound::Unbounded))? {
+            let mut entries = decode_chunk(row?.1.value())?;
+            entries.retain(|entry| entry.seq > done);
+            for entry in &mut entries {
+                mark.accepted += 1;
+                (entry.epoch, entry.seq) = (mark.epoch, mark.accepted);
+            }
+            insert(&write, &entries)?;
+        }
+        self.save(&write, &mut mark, 0)?;
+        write.commit()?;
+        self.open.renumbered();
+        self.mark = mark;
+        Ok(())
+    }
+
     /// After an error the file is opened again, so nothing here is taken back.
     fn save(&mut self, write: &WriteTransaction, mark: &mut Mark, too_many: u64) -> Result<(), FileError> {
         mark.removed = mark.removed.max(mark.acked).max(too_many);

@@ -59,6 +59,12 @@ impl OpenEvents {
         Ok(())
     }
 
+    /// After a save in which all entries got other numbers: what is here is what is in the file.
+    pub fn renumbered(&mut self) {
+        self.now.values_mut().for_each(|(seq, _)| *seq = 0);
+        self.saved.values_mut().for_each(|seq| *seq = 0);
+    }
+
     pub fn of(&self, camera: &CameraId) -> Vec<Event> {
         let all = (camera.clone(), EventId(u128::MIN))..=(camera.clone(), EventId(u128::MAX));
         self.now.range(all).map(|(_, (_, event))| event.clone()).collect()

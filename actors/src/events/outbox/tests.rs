@@ -245,6 +245,67 @@ async fn the_longest_entries_still_fit_a_message() {
 }
 
 #[test]
+fn a_renewed_outbox_counts_what_is_not_acknowledged_from_one_and_keeps_what_is_open() {
+    let dir = TempDir::new().expect("a directory");
+    let path = dir.path().join("outbox.redb");
+    let mut file = OutboxFile::open(&path).expect("opens");
+    let epoch = file.mark().epoch;
+    let started: Vec<Event> = (1..=300).map(|n| event(0, n, 0, Phase::Start)).collect();
+    file.append(started.clone(), Timestamp::now(), MANY).expect("is written");
+    // In the middle of a chunk, and of what was saved.
+    file.ack(7);
+    file.renew().expect("is written");
+    let mark = file.mark();
+    assert!(mark.epoch != epoch);
+    assert_eq!((mark.accepted, mark.acked, mark.removed), (293, 0, 0));
+    let ended = event(0, 9, 1, Phase::End);
+    file.append(vec![ended.clone()], Timestamp::now(), MANY).expect("is written");
+    file.ack(2);
+    file.trim().expect("is written");
+    for _ in 0..2 {
+        let entries = file.next(2).expect("reads");
+        let events: Vec<_> = started[9..].iter().chain([&ended]).cloned().collect();
+        assert_eq!(entries.iter().map(|entry| entry.event.clone()).collect::<Vec<_>>(), events);
+        assert!(entries.iter().zip(3..).all(|(entry, seq)| entry.seq == seq && entry.epoch == mark.epoch));
+        let open: Vec<_> = started.iter().filter(|event| event.id != ended.id).cloned().collect();
+        assert_eq!(file.open_events(&camera_id(0)), open);
+        drop(file);
+        file = OutboxFile::open(&path).expect("opens again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outbox_that_does_not_answer_is_given_up_after_a_second() {
+    let waits_for_ever = Outbox::new();
+    let status = tokio::time::timeout(3 * STATUS_WITHIN, waits_for_ever.status()).await;
+    assert!(status.expect("gives up").is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_entries_leave_the_file_though_the_mailbox_was_full_when_they_were_due() {
+    let dir = TempDir::new().expect("a directory");
+    let outbox = Outbox::new();
+    let root = run(vec![outbox.child(dir.path().join("outbox.redb"), entries_max(MANY))]).await;
+    outbox.push(event(0, 1, 0, Phase::Start)).await.expect("accepted");
+    outbox.ack(1).await.expect("is taken");
+    let until = Instant::now() + TRIM_AFTER + Duration::from_millis(500);
+    let crowd = (0..3 * WAITING_MAX).map(|_| {
+        let outbox = outbox.clone();
+        tokio::spawn(async move { while Instant::now() < until && outbox.status().await.is_ok() {} })
+    });
+    for asker in crowd.collect::<Vec<_>>() {
+        asker.await.expect("did not panic");
+    }
+    let trimmed = async {
+        while !outbox.next(0).await.expect("answers").is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), trimmed).await.expect("is never trimmed");
+    root.stop().await;
+}
+
+#[test]
 fn numbers_that_are_none_become_zero_so_that_the_relay_takes_the_rest() {
     let mut odd = event(0, 1, 0, Phase::Start);
     (odd.score, odd.area[2]) = (f32::NAN, f32::NEG_INFINITY);
