@@ -6,7 +6,7 @@ use protocol::{Epoch, FrameHeader, Priority, Role, Timestamp, ca};
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
-use tests::harness::{CameraServer, Cluster, Plan, ports, stranger};
+use tests::harness::{CameraServer, Cluster, Plan, http, ports, stranger};
 
 const SEED: u64 = 60;
 const WITHIN: Duration = Duration::from_secs(30);
@@ -208,14 +208,25 @@ struct FullDisk(std::path::PathBuf);
 
 impl FullDisk {
     fn mount(at: &std::path::Path) -> Option<Self> {
+        let disk = Self::with_space(at, "64k")?;
+        disk.fill();
+        Some(disk)
+    }
+
+    fn with_space(at: &std::path::Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(at).expect("the site's directory is ours");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(at).output();
-        if !mount.is_ok_and(|output| output.status.success()) {
-            return None;
-        }
-        // Ends with "no space left", as it should.
-        let _ = std::fs::write(at.join("ballast"), vec![0; 1 << 20]);
-        Some(Self(at.to_owned()))
+        let size = format!("size={size}");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output();
+        mount.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
+    }
+
+    /// Ends with "no space left", as it should.
+    fn fill(&self) {
+        let _ = std::fs::write(self.0.join("ballast"), vec![0; 64 << 20]);
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("ballast")).expect("it was filled");
     }
 }
 
@@ -244,4 +255,40 @@ async fn a_full_disk_at_start_is_named_and_the_rest_of_the_site_goes_on() {
     // It may end, or wait for space; in either case the others go on.
     site.node_mut("full").kill();
     delivers(&mut site, "front-door").await;
+}
+
+#[tokio::test]
+async fn a_relay_whose_disk_fills_up_says_so_lives_and_has_everything_once_there_is_space() {
+    let camera = CameraServer::start(&["--gop-s", "0.5", "--objects", "3", "--lifetime-s", "2"]).await;
+    let plan = site().camera("yard", "front-door", camera.url()).set("yard", "track.update_every_ms", 200);
+    let data = plan.dir().join("relay-disk");
+    let Some(disk) = FullDisk::with_space(&data, "8m") else {
+        return eprintln!("SKIPPED a disk that fills up: this user may not mount a small file system");
+    };
+    let mut site = plan.set("hub", "node.data_dir", data.join("data").display().to_string()).start();
+    site.ready().await;
+    let pid = site.node("hub").pid();
+    disk.fill();
+    let hub = site.node("hub").http;
+    site.eventually("the relay says that its disk is full", WITHIN, async |_| {
+        let answer = http::get(hub, "/health/ready").await?;
+        let full = answer.status == 503 && answer.body.contains("free space");
+        if full { Ok(()) } else { Err(format!("{} {}", answer.status, answer.body)) }
+    })
+    .await;
+    let page = http::get(hub, "/api/v1/events").await.expect("it answers");
+    assert_eq!(page.status, 200, "the record is still read: {}", page.body);
+    site.eventually("events wait at the edge", WITHIN, async |site| {
+        let (accepted, acked) = site.node("yard").outbox().await?;
+        if accepted >= acked + 20 { Ok(()) } else { Err(format!("{accepted} accepted, {acked} acked")) }
+    })
+    .await;
+    disk.free();
+    site.eventually("all of them are on the record", WITHIN, async |site| {
+        let (accepted, acked) = site.node("yard").outbox().await?;
+        let ready = http::get(hub, "/health/ready").await?.status == 200;
+        if acked + 20 >= accepted && ready { Ok(()) } else { Err(format!("{accepted} accepted, {acked} acked")) }
+    })
+    .await;
+    assert_eq!(site.node("hub").pid(), pid, "the relay never ended");
 }

@@ -59,6 +59,11 @@ impl FileError {
         matches!(self, Self::Disk(redb::Error::Io(error)) if full(error.kind()))
     }
 
+    /// An earlier error of somebody else on the same open file.
+    pub fn is_stale(&self) -> bool {
+        matches!(self, Self::Disk(redb::Error::PreviousIo))
+    }
+
     /// While running: the actor ends and its successor opens the file again. redb refuses all work
     /// after an I/O error until then, so no failed write is ever taken for a good one.
     pub fn failure(&self, path: &Path) -> Failure {

@@ -20,6 +20,7 @@ use protocol::admin::OutboxStatus;
 use protocol::{CameraId, Entry, Epoch, Event, Timestamp};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use supervision::{Actor, Backoff, Context, Failure, Gone, Mailbox, Node, Overflow, child};
 use tokio::sync::{oneshot, watch};
@@ -44,7 +45,11 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), max: Durati
 pub struct Outbox {
     mailbox: Mailbox<Msg>,
     newest: watch::Sender<u64>,
+    trouble: Trouble,
 }
+
+/// Why no event is accepted for now, for health.
+type Trouble = Arc<Mutex<Option<String>>>;
 
 impl Default for Outbox {
     fn default() -> Self {
@@ -54,14 +59,23 @@ impl Default for Outbox {
 
 impl Outbox {
     pub fn new() -> Self {
-        Self { mailbox: Mailbox::new("outbox", WAITING_MAX, Overflow::Wait), newest: watch::Sender::new(0) }
+        let mailbox = Mailbox::new("outbox", WAITING_MAX, Overflow::Wait);
+        Self { mailbox, newest: watch::Sender::new(0), trouble: Trouble::default() }
+    }
+
+    /// For health: that events are accepted, or why not and the way out.
+    pub fn finding(&self) -> Result<String, String> {
+        match &*self.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok("accepts".to_owned()),
+            Some(trouble) => Err(trouble.clone()),
+        }
     }
 
     /// The actor behind this handle. At most `entries_max` entries are kept: then the oldest are
     /// dropped, counted and told, since what is new matters more than what is days old.
     pub fn child(&self, path: PathBuf, entries_max: NonZeroU64) -> Node {
-        let newest = self.newest.clone();
-        let make = move || block_in_place(|| OutboxState::open(path.clone(), entries_max, newest.clone()));
+        let handle = self.clone();
+        let make = move || block_in_place(|| OutboxState::open(path.clone(), entries_max, &handle));
         child("outbox", &self.mailbox, make).backoff(BACKOFF)
     }
 
@@ -137,6 +151,7 @@ struct OutboxState {
     file: Option<OutboxFile>,
     entries_max: NonZeroU64,
     newest: watch::Sender<u64>,
+    trouble: Trouble,
     /// The newest number the relay may know: what follows was given since the file was opened, and nobody
     /// has asked for it. A relay that knows more has met a later state of this file.
     offered: u64,
@@ -197,16 +212,17 @@ impl Actor for OutboxState {
 }
 
 impl OutboxState {
-    fn open(path: PathBuf, entries_max: NonZeroU64, newest: watch::Sender<u64>) -> Result<Self, Failure> {
+    fn open(path: PathBuf, entries_max: NonZeroU64, outbox: &Outbox) -> Result<Self, Failure> {
         let file = OutboxFile::open(&path)?;
         let mark = file.mark();
         info!(path = %path.display(), epoch = %mark.epoch, accepted = mark.accepted, acked = mark.acked, "outbox is open");
-        newest.send_replace(mark.accepted);
+        outbox.newest.send_replace(mark.accepted);
         Ok(Self {
             path,
             file: Some(file),
             entries_max,
-            newest,
+            newest: outbox.newest.clone(),
+            trouble: outbox.trouble.clone(),
             offered: mark.accepted,
             batch: Vec::new(),
             waiting: Vec::new(),
@@ -309,6 +325,7 @@ impl OutboxState {
         if self.full_until.take().is_some() {
             info!("the disk has space again, events are accepted");
             cx.note("");
+            self.say(None);
         }
     }
 
@@ -316,6 +333,8 @@ impl OutboxState {
     fn reopen(&mut self, cause: &FileError, cx: &mut Context<Msg>) -> Result<(), Failure> {
         error!(path = %self.path.display(), %cause, waiting = self.waiting.len(), "disk is full, events are refused: free space");
         cx.note("disk is full, events are refused: free space");
+        let text = format!("{}: {cause}; free space on its disk, what it holds is kept", self.path.display());
+        self.say(Some(text));
         refused(self.waiting.len() as u64);
         self.waiting.clear();
         self.full_until = Some(Instant::now() + FULL_PAUSE);
@@ -326,6 +345,10 @@ impl OutboxState {
         self.offered = self.offered.max(accepted);
         self.newest.send_replace(accepted);
         Ok(())
+    }
+
+    fn say(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     fn status(&self) -> OutboxStatus {

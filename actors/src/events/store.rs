@@ -7,6 +7,7 @@
 //! (edge, outbox epoch, seq) and skipped. Reading never waits for writing, nor writing for reading.
 //!
 //! Stops when: its file fails.  On restart: opens it again; edges send again what was not acknowledged.
+//! Disk full: appends are refused and edges keep what they have; the record is still read.
 
 mod file;
 #[cfg(test)]
@@ -36,6 +37,9 @@ const FOLLOW_EVENTS_MAX: usize = 4096;
 /// A disk that fails is not tried in a tight loop.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), max: Duration::from_secs(5) };
 
+/// On a full disk, appends are refused for this long before the disk is tried again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
 /// One channel a tenant that somebody follows, or did.
 type News = Arc<Mutex<BTreeMap<TenantId, broadcast::Sender<RecordedEvent>>>>;
 
@@ -46,7 +50,11 @@ pub struct EventStore {
     tenant: TenantId,
     news: News,
     reads: Arc<Semaphore>,
+    trouble: Trouble,
 }
+
+/// Why nothing is recorded for now, for health.
+type Trouble = Arc<Mutex<Option<String>>>;
 
 impl Default for EventStore {
     fn default() -> Self {
@@ -62,6 +70,15 @@ impl EventStore {
             tenant: TenantId::default(),
             news: News::default(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            trouble: Trouble::default(),
+        }
+    }
+
+    /// For health: that events are recorded, or why not and the way out.
+    pub fn finding(&self) -> Result<String, String> {
+        match &*self.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok("records".to_owned()),
+            Some(trouble) => Err(trouble.clone()),
         }
     }
 
@@ -72,8 +89,8 @@ impl EventStore {
 
     /// The actor behind this handle.
     pub fn child(&self, path: PathBuf) -> Node {
-        let news = self.news.clone();
-        let make = move || block_in_place(|| StoreState::open(path.clone(), news.clone()));
+        let (news, trouble) = (self.news.clone(), self.trouble.clone());
+        let make = move || block_in_place(|| StoreState::open(path.clone(), news.clone(), trouble.clone()));
         child("store", &self.mailbox, make).backoff(BACKOFF)
     }
 
@@ -144,7 +161,10 @@ enum Msg {
 
 struct StoreState {
     path: PathBuf,
-    file: StoreFile,
+    /// Away while the disk is too full even to open it.
+    file: Option<StoreFile>,
+    full_until: Option<Instant>,
+    trouble: Trouble,
     news: News,
     /// Handed over and not yet committed; their receivers wait in `waiting`, in the same order.
     batch: Vec<Append>,
@@ -156,6 +176,8 @@ impl Actor for StoreState {
 
     async fn handle(&mut self, message: Msg, cx: &mut Context<Msg>) -> Result<(), Failure> {
         match message {
+            // Dropping `reply` is the answer: not recorded, send it again.
+            Msg::Append { .. } if self.refuses() => {}
             // Answered when the batch is on disk.
             Msg::Append { append, reply } => {
                 self.batch.push(append);
@@ -166,23 +188,78 @@ impl Actor for StoreState {
         Ok(())
     }
 
-    async fn settled(&mut self, _cx: &mut Context<Msg>) -> Result<(), Failure> {
-        if self.batch.is_empty() { Ok(()) } else { self.commit() }
+    async fn settled(&mut self, cx: &mut Context<Msg>) -> Result<(), Failure> {
+        if self.batch.is_empty() { Ok(()) } else { self.commit(cx) }
     }
 }
 
 impl StoreState {
-    fn open(path: PathBuf, news: News) -> Result<Self, Failure> {
-        let file = StoreFile::open(&path)?;
+    fn open(path: PathBuf, news: News, trouble: Trouble) -> Result<Self, Failure> {
+        let file = Some(StoreFile::open(&path)?);
         info!(path = %path.display(), "record of events is open");
-        Ok(Self { path, file, news, batch: Vec::new(), waiting: Vec::new() })
+        Ok(Self { path, file, full_until: None, trouble, news, batch: Vec::new(), waiting: Vec::new() })
+    }
+
+    /// True while the disk is too full for more; tries it again now and then.
+    fn refuses(&mut self) -> bool {
+        match self.full_until {
+            Some(until) if Instant::now() < until => true,
+            Some(_) if self.file.is_none() => !self.reopen(),
+            _ => false,
+        }
+    }
+
+    /// redb does no more work after an I/O error until the file is opened again.
+    fn reopen(&mut self) -> bool {
+        self.file = None;
+        match block_in_place(|| StoreFile::open(&self.path)) {
+            Ok(file) => self.file = Some(file),
+            Err(failure) => {
+                self.say(Some(failure.text));
+                self.full_until = Some(Instant::now() + FULL_PAUSE);
+            }
+        }
+        self.file.is_some()
+    }
+
+    fn disk_is_full(&mut self, cause: &FileError, cx: &mut Context<Msg>) {
+        let text =
+            format!("{}: {cause}; free space on its disk, edges keep their events meanwhile", self.path.display());
+        if self.full_until.is_none() {
+            error!("the record takes no more: {text}");
+        }
+        cx.note("disk is full, events are refused: free space");
+        self.say(Some(text));
+        self.waiting.clear();
+        self.full_until = Some(Instant::now() + FULL_PAUSE);
+        self.reopen();
+    }
+
+    fn say(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// One transaction for all that waits; then every edge is answered and the followers hear of it.
-    fn commit(&mut self) -> Result<(), Failure> {
+    fn commit(&mut self, cx: &mut Context<Msg>) -> Result<(), Failure> {
         let began = Instant::now();
         let batch = std::mem::take(&mut self.batch);
-        let done = block_in_place(|| self.file.append(&batch)).map_err(|error| error.failure(&self.path))?;
+        let Some(file) = &self.file else {
+            self.waiting.clear();
+            return Ok(());
+        };
+        let done = match block_in_place(|| file.append(&batch)) {
+            Ok(done) => done,
+            Err(full) if full.is_full() => {
+                self.disk_is_full(&full, cx);
+                return Ok(());
+            }
+            Err(error) => return Err(error.failure(&self.path)),
+        };
+        if self.full_until.take().is_some() {
+            info!(path = %self.path.display(), "the record takes events again");
+            cx.note("records again");
+            self.say(None);
+        }
         for (through, reply) in done.through.into_iter().zip(self.waiting.drain(..)) {
             // A receiver that is gone will hear it from the mark.
             let _ = reply.send(through);
@@ -206,7 +283,9 @@ impl StoreState {
 
     /// Beside the writer, on what is committed now.
     fn read(&mut self, work: Read, permit: OwnedSemaphorePermit, cx: &mut Context<Msg>) {
-        let (file, path) = (self.file.clone(), self.path.clone());
+        // Dropping `work` is the answer.
+        let Some(file) = self.file.clone() else { return };
+        let path = self.path.clone();
         cx.spawn(async move {
             let done = spawn_blocking(move || {
                 let done = work(&file);
@@ -219,6 +298,8 @@ impl StoreState {
                     error!(path = %path.display(), %bad, "a record cannot be read");
                     Ok(())
                 }
+                // The writer met a full disk meanwhile and has opened the file again, for the next reader.
+                Ok(Err(error)) if error.is_stale() => Ok(()),
                 Ok(done) => done.map_err(|error| error.failure(&path)),
                 Err(panicked) => Err(Failure::panic(format!("{}: reading: {panicked}", path.display()))),
             }

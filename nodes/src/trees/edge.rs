@@ -36,6 +36,8 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
     let relay = Link::new(config.link.relay.clone(), Role::Relay);
     let inference = inference(&config, &ground)?;
     ground.needs_actor("outbox");
+    let probe = outbox.clone();
+    ground.facts.health.needs("events", move || probe.finding());
     ground.facts.outbox = Some(outbox.clone());
     ground.facts.coverage = Coverages::new(config.cameras.iter().map(|camera| camera.id.clone()));
     if let Some(Inference { asker, journal, .. }) = &inference {

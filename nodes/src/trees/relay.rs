@@ -16,18 +16,20 @@ pub fn tree(config: Relay, ground: Ground) -> anyhow::Result<Tree> {
     ground.needs_actor("store");
     let (store, peers, facts) = (EventStore::new(), Peers::default(), ground.facts);
     let count = peers.clone();
+    let record = store.clone();
+    facts.health.needs("record", move || record.finding());
     facts.health.shows("peers", move || Ok(format!("{} linked", count.count_linked())));
     let admin = Admin { facts: facts.clone(), peers: peers.clone(), store: Some(store.clone()) };
     let gateway = Gateway { endpoint, facts: facts.clone(), peers, admin, store: Some(store.clone()), desk: None };
     let http = Http { addr: config.node.http, facts, recorder: ground.recorder, store: Some(store.clone()) };
-    let record = config.node.data_dir.join("events.redb");
+    let file = config.node.data_dir.join("events.redb");
     Ok(Tree {
         name: ground.credentials.identity().name.to_string(),
         // The gateway's proxies hold a handle to the store, which survives the store's restart.
         strategy: Strategy::OneForOne,
         intensity: Intensity { restarts: 5, within: Duration::from_secs(60) },
         children: vec![
-            store.child(record),
+            store.child(file),
             service("http", move |cx| http.clone().run(cx)),
             service("gateway", move |cx| gateway.clone().run(cx)),
         ],
