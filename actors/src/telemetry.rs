@@ -58,6 +58,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "watchtree_record_missing_total",
         "A sequence number was skipped: the edge's full outbox had dropped it.",
     ),
+    (Counter, "watchtree_record_unreadable_total", "A row of the record could not be decoded and was left out."),
     (Counter, "watchtree_record_entries_total", "An entry was put on the relay's record."),
     (Counter, "watchtree_record_duplicates_total", "An entry came that was on the record already, and was skipped."),
     (Gauge, "watchtree_link_up", "1 while the link to this upstream is up, by its role."),
