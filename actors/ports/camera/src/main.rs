@@ -11,11 +11,18 @@ use supervision::port::child::{self, Listener, Speaker};
 use watchtree_camera_port::session::{self, End};
 use watchtree_camera_port::{Tell, start_gstreamer};
 
-fn main() -> Result<()> {
-    let (speaker, listener) = child::enter("watchtree-camera-port")?;
+const PROGRAM: &str = "watchtree-camera-port";
+
+fn main() {
     tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_ansi(false).init();
-    end_on_any_panic();
-    serve(&speaker, listener)?;
+    let served = child::enter(PROGRAM).map_err(anyhow::Error::from).and_then(|(speaker, listener)| {
+        end_on_any_panic();
+        serve(&speaker, listener)
+    });
+    if let Err(error) = served {
+        eprintln!("{error:#}");
+        exit(1);
+    }
     // GStreamer may keep a thread that waits for a dead camera; ending does not wait for it.
     exit(0)
 }

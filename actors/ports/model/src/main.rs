@@ -8,13 +8,25 @@ use anyhow::{Context, bail};
 use protocol::codec;
 use protocol::limits::{PORT_MESSAGE_BYTES_MAX, short_text};
 use protocol::model::{ModelOrder, ModelReport};
+use std::process::ExitCode;
 use supervision::port::child::{self, Speaker};
 use watchtree_model_port::pipeline::Judge;
 
 const PROGRAM: &str = "watchtree-model-port";
 
-fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+fn main() -> ExitCode {
+    // The node adds the time; its log is no terminal.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_ansi(false).init();
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> anyhow::Result<()> {
     let (speaker, mut listener) = child::enter(PROGRAM)?;
     let mut judge: Option<Judge> = None;
     while let Some(bytes) = listener.recv().context("cannot hear the node")? {
