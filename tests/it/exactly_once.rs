@@ -100,7 +100,20 @@ async fn kill_relay_with_work_left(site: &mut Cluster, toll: &mut Toll) {
     kill_and_restart(site, "hub").await;
 }
 
+/// After a kill of the gpu node the edge needs seconds to notice; an edge killed before that was never asked about.
+async fn gpu_node_answers_the_edge(site: &mut Cluster) {
+    site.eventually("the gpu node answers the edge", WITHIN, async |site| {
+        let edge = site.node("yard").ledgers().await?;
+        let asker = edge.iter().find(|ledger| ledger.state == LedgerState::Open).map(|ledger| ledger.asker);
+        let gpu = site.node("engine").ledgers().await?;
+        let answered = gpu.iter().any(|ledger| Some(ledger.asker) == asker && ledger.tally.ok > 0);
+        if answered { Ok(()) } else { Err(format!("{asker:?} is not in {gpu:?}")) }
+    })
+    .await;
+}
+
 async fn kill_edge_with_work_left(site: &mut Cluster, toll: &mut Toll) {
+    gpu_node_answers_the_edge(site).await;
     toll.unacked.push(freeze_until_unacked(site).await);
     let ledgers = site.node("yard").ledgers().await.expect("it answers");
     let open = ledgers.iter().filter(|ledger| ledger.state == LedgerState::Open);
@@ -136,6 +149,9 @@ async fn books_balance(site: &mut Cluster, toll: &Toll) {
         assert!(on_gpu.is_none_or(|ledger| ledger.state == LedgerState::Cut), "{cut:016x} on the gpu node: {on_gpu:?}");
     }
     assert_eq!(toll.cut.len(), ROUNDS as usize, "each edge that was killed had an asker");
+    // Nobody killed the gpu node after the last edge: that one must be in its books.
+    let last = gpu.iter().find(|ledger| Some(&ledger.asker.0) == toll.cut.last());
+    assert_eq!(last.map(|ledger| ledger.state), Some(LedgerState::Cut), "the last edge killed, on the gpu node");
     assert!(gpu.iter().any(|ledger| ledger.tally.ok > 0), "the gpu node judged nothing: {gpu:?}");
     let frames = |ledgers: &[Ledger]| ledgers.iter().map(|ledger| ledger.tally.submitted).sum::<u64>();
     println!(

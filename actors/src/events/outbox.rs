@@ -72,7 +72,7 @@ impl Outbox {
     }
 
     /// The actor behind this handle. At most `entries_max` entries are kept: then the oldest are
-    /// dropped, counted and told, since what is new matters more than what is days old.
+    /// dropped, counted and logged, since what is new matters more than what is days old.
     pub fn child(&self, path: PathBuf, entries_max: NonZeroU64) -> Node {
         let handle = self.clone();
         let make = move || block_in_place(|| OutboxState::open(path.clone(), entries_max, &handle));
