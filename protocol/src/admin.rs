@@ -1,19 +1,26 @@
-//! What an operator asks a core node, and the answers.
+//! What operators and viewers ask a core node, and the answers.
 
 use crate::frame::Ledger;
-use crate::{CameraId, Entry, Epoch, Event, Identity, NodeName, TenantId, Timestamp};
+use crate::limits;
+use crate::{Act, CameraId, Entry, Epoch, Event, Identity, NodeName, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// This node and those linked to it. Answered by one `Nodes`.
     Nodes,
-    /// Their trees. Answered by one `Node` each, then `Done`.
-    Tree,
+    /// Their trees: of all of them, or what is at or below `path`. Answered by one `Node` each, then `Done`.
+    /// A path where nothing is gets `Refused`, with the nearest ones.
+    Tree { path: Option<String> },
     /// Events on the record, oldest first. Answered by `Event`s, then `Done` (or never, if following).
     Events { filter: EventFilter, follow: bool },
     /// The raw record of one edge, in order, `limit` entries after `after`. Answered by `Entry`s, then `Done`.
     Record { edge: NodeName, epoch: Option<Epoch>, after: u64, limit: u32 },
+    /// The newest `limit` failures of all nodes, or of what is at or below `path`. Answered by `Failure`s, oldest
+    /// first, then `Done`.
+    Failures { path: Option<String>, limit: u32 },
+    /// Do this to the actor at `path`. Answered by one `Steered`; operators only.
+    Steer { path: String, act: Act },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +32,9 @@ pub enum Reply {
     Done,
     /// Why the request was not served.
     Refused(String),
+    Failure(Box<FailureRecord>),
+    /// What the act did, for people.
+    Steered(String),
 }
 
 /// Which events are meant; an empty filter means all.
@@ -111,4 +121,47 @@ pub struct ActorStatus {
     pub last_reason: Option<String>,
     /// What it says of itself, such as "1280x720 h264, 5.0 fps".
     pub note: Option<String>,
+    /// The kind of actor or port, its label in metrics: `session`, `watchtree-camera-port`.
+    pub class: String,
+    /// Of a port: its process, while it runs.
+    pub pid: Option<u32>,
+    /// Messages in its mailbox now, and how many fit; `None` without a mailbox.
+    pub waiting: Option<u32>,
+    pub waiting_max: Option<u32>,
+    /// Messages handled since the node started, over all its incarnations.
+    pub handled: Option<u64>,
+    /// Of a port: CPU time of the running process since it started.
+    pub cpu_ms: Option<u64>,
+    /// Of a port: resident memory.
+    pub memory_bytes: Option<u64>,
+    /// Of a parked one: when the slow timer tries it again. `None`: only by hand.
+    pub resumes: Option<Timestamp>,
+}
+
+/// One failure of one actor or port, as its node remembers it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailureRecord {
+    pub node: Identity,
+    pub at: Timestamp,
+    pub path: String,
+    /// `panic`, `error`, `hang`, `signal`, `oom`, `start`, …
+    pub kind: String,
+    pub text: String,
+    /// What followed: `restarted`, `parked`, `escalated`, `ended`.
+    pub then: String,
+    /// How long it had run; `None` if it never did.
+    pub lived_ms: Option<u64>,
+}
+
+impl FailureRecord {
+    /// Cut to what a message of [`limits::FAILURES_MAX`] has room for.
+    pub fn short(self) -> Self {
+        Self {
+            path: limits::short_path(&self.path),
+            kind: limits::short_text(&self.kind).chars().take(limits::WORD_CHARS_MAX).collect(),
+            text: limits::short_text(&self.text),
+            then: limits::short_text(&self.then).chars().take(limits::WORD_CHARS_MAX).collect(),
+            ..self
+        }
+    }
 }

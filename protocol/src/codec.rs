@@ -7,7 +7,8 @@ use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Raised when any message or stored record changes shape: bincode cannot add fields.
+/// Raised when a stored record changes shape: bincode cannot add fields. What nodes say to each other has a version
+/// of its own, agreed in the handshake ([`crate::transport`]), so that a change there costs no stored record.
 pub const VERSION: u8 = 1;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +111,7 @@ mod tests {
         #[test]
         fn no_input_panics_the_decoder(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
             let _ = decode::<crate::link::Up, 512>(&bytes);
+            let _ = decode::<crate::link::Down, 512>(&bytes);
             let _ = decode::<crate::Entry, 512>(&bytes);
             let _ = decode::<crate::FrameHeader, 512>(&bytes);
             let _ = decode::<crate::camera::Report, 512>(&bytes);

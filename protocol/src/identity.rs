@@ -18,11 +18,14 @@ pub enum Role {
     Edge,
     Relay,
     Gpu,
+    /// Looks and steers.
     Operator,
+    /// Looks, and changes nothing.
+    Viewer,
 }
 
 impl Role {
-    pub const ALL: [Role; 4] = [Role::Edge, Role::Relay, Role::Gpu, Role::Operator];
+    pub const ALL: [Role; 5] = [Role::Edge, Role::Relay, Role::Gpu, Role::Operator, Role::Viewer];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,6 +33,7 @@ impl Role {
             Self::Relay => "relay",
             Self::Gpu => "gpu",
             Self::Operator => "operator",
+            Self::Viewer => "viewer",
         }
     }
 }
@@ -46,7 +50,7 @@ impl FromStr for Role {
         Self::ALL
             .into_iter()
             .find(|role| role.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a role; use edge, relay, gpu or operator"))
+            .ok_or_else(|| format!("`{text}` is not a role; use edge, relay, gpu, operator or viewer"))
     }
 }
 
@@ -157,7 +161,7 @@ mod tests {
         let refused = |text: &str| text.parse::<Identity>().expect_err(text).to_string();
         assert!(refused("main/edge").contains("three parts"));
         assert!(refused("main/edge/yard/2").contains("three parts"));
-        assert!(refused("main/boss/yard").contains("`boss` is not a role; use edge, relay, gpu or operator"));
+        assert!(refused("main/boss/yard").contains("`boss` is not a role; use edge, relay, gpu, operator or viewer"));
         assert!(refused("main/edge/../relay").contains("three parts"));
         assert!(refused("main/edge/Yard").contains("`Yard` is not a name"));
         assert!(refused("").contains("like main/edge/yard"));

@@ -2,7 +2,7 @@
 //!
 //!   ids ▸ time ▸ codec ▸ limits        what everything is made of
 //!   event · frame · model · camera     the messages, by topic
-//!   link · admin                       who says what on which stream
+//!   link · admin ▸ steer               who says what on which stream
 //!   identity ▸ ca ▸ transport          who may say it, over QUIC with mutual TLS
 //!
 //! No behaviour lives here: a type, how it looks as bytes, and what is refused.
@@ -18,6 +18,7 @@ pub mod identity;
 pub mod limits;
 pub mod link;
 pub mod model;
+pub mod steer;
 pub mod time;
 pub mod transport;
 
@@ -25,4 +26,5 @@ pub use event::{EndReason, Entry, Event, Evidence, Phase};
 pub use frame::{Detection, FrameHeader, Outcome, Priority, Verdict};
 pub use id::{CameraId, Epoch, EventId, NodeName, TenantId};
 pub use identity::{Identity, Role};
+pub use steer::{Act, Fault};
 pub use time::Timestamp;

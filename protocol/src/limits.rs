@@ -30,10 +30,93 @@ pub const DETECTIONS_MAX: usize = 300;
 /// Actors in one snapshot of a node's tree; the rest is counted.
 pub const SNAPSHOT_ACTORS_MAX: usize = 1000;
 
+/// Failures in one message; the newest are kept. Counted so that the largest stay within [`MESSAGE_BYTES_MAX`].
+pub const FAILURES_MAX: usize = 100;
+
+/// An actor's path, in bytes. Longer ones are refused in a request, and cut in a report.
+pub const PATH_BYTES_MAX: usize = 512;
+
+/// A word out of a short list, such as a state or a kind of failure, in characters; longer ones are cut.
+pub const WORD_CHARS_MAX: usize = 20;
+
 /// A label, reason or other free text inside a message, in characters; longer text is cut.
 pub const TEXT_CHARS_MAX: usize = 300;
 
 /// `text` cut to [`TEXT_CHARS_MAX`] characters, without control characters.
 pub fn short_text(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_CHARS_MAX).collect()
+}
+
+/// Refuses what no actor's path can be: requests carry paths that people typed.
+pub fn check_path(path: &str) -> Result<(), String> {
+    if path.len() > PATH_BYTES_MAX {
+        return Err(format!("a path of {} B is longer than any; the limit is {PATH_BYTES_MAX} B", path.len()));
+    }
+    if path.is_empty() || path.split('/').any(str::is_empty) || path.chars().any(char::is_control) {
+        let path = short_text(path);
+        return Err(format!("`{path}` is not a path; use NODE/PART/PART as `watchtree tree` shows it"));
+    }
+    Ok(())
+}
+
+/// `path` cut to [`PATH_BYTES_MAX`], without control characters.
+pub fn short_path(path: &str) -> String {
+    let mut short: String = path.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    short.truncate(short.floor_char_boundary(PATH_BYTES_MAX));
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::{FailureRecord, Reply};
+    use crate::link::{Down, Up};
+    use crate::{Act, Fault, Identity, Timestamp, codec};
+
+    /// The largest that its limits allow: four bytes a character, names at their longest.
+    fn largest() -> FailureRecord {
+        let name = "x".repeat(48);
+        let node: Identity = format!("{name}/operator/{name}").parse().expect("an identity");
+        FailureRecord {
+            node,
+            at: Timestamp::from_micros(i64::MIN),
+            path: "\u{1f980}".repeat(1000),
+            kind: "\u{1f980}".repeat(1000),
+            text: "\u{1f980}".repeat(1000),
+            then: "\u{1f980}".repeat(1000),
+            lived_ms: Some(u64::MAX),
+        }
+    }
+
+    #[test]
+    fn as_many_failures_as_allowed_fit_one_message_at_their_largest() {
+        let failures = vec![largest().short(); FAILURES_MAX];
+        let bytes = codec::encode(&Up::Failures { call: u64::MAX, failures }).len();
+        assert!(bytes <= MESSAGE_BYTES_MAX, "{bytes} B");
+        assert!(bytes > MESSAGE_BYTES_MAX / 2, "{bytes} B: the limit is lower than it need be");
+        assert!(codec::encode(&Reply::Failure(Box::new(largest().short()))).len() < MESSAGE_BYTES_MAX / 50);
+    }
+
+    #[test]
+    fn a_path_is_what_the_tree_shows() {
+        for path in ["yard", "yard/cameras/front-door/session", &"x".repeat(PATH_BYTES_MAX)] {
+            assert_eq!(check_path(path), Ok(()), "{path}");
+        }
+        for wrong in ["", "/yard", "yard/", "yard//link", "ya\nrd", &"x".repeat(PATH_BYTES_MAX + 1)] {
+            assert!(check_path(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_long_path_is_cut_between_characters() {
+        assert_eq!(short_path("yard/link"), "yard/link");
+        assert_eq!(short_path(&"\u{20ac}".repeat(400)).len(), PATH_BYTES_MAX - 2);
+    }
+
+    #[test]
+    fn a_steering_message_names_its_path_whole() {
+        let by = largest().node;
+        let down = Down::Steer { call: 1, path: "x".repeat(PATH_BYTES_MAX), act: Act::Inject(Fault::Block), by };
+        assert!(codec::encode(&down).len() < PATH_BYTES_MAX + 200);
+    }
 }

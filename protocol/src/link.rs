@@ -3,8 +3,8 @@
 //! Every stream opens with one [`Open`] message that says what it is; the accepting side checks
 //! the peer's role against [`may_open`] before it reads further.
 
-use crate::admin::NodeSnapshot;
-use crate::{Entry, Epoch, Role, Verdict};
+use crate::admin::{FailureRecord, NodeSnapshot};
+use crate::{Act, Entry, Epoch, Identity, Role, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// The first message on every stream.
@@ -41,9 +41,17 @@ pub fn may_open(here: Role, peer: Role, stream: &Open) -> bool {
         (Role::Relay, Role::Edge, Open::Control | Open::Events)
             | (Role::Relay, Role::Gpu, Open::Control)
             | (Role::Gpu, Role::Edge, Open::Control | Open::Verdicts { .. } | Open::Frame)
-            | (Role::Relay | Role::Gpu, Role::Operator, Open::Admin)
+            | (Role::Relay | Role::Gpu, Role::Operator | Role::Viewer, Open::Admin)
     )
 }
+
+/// Who may restart, park and resume. Whoever may not is told: [`VIEWERS_LOOK`].
+pub fn may_steer(peer: Role) -> bool {
+    peer == Role::Operator
+}
+
+/// Why a viewer's act is refused, and the way out.
+pub const VIEWERS_LOOK: &str = "viewers look, operators steer: use an operator's certificate";
 
 /// What a dialling node says on its control stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +62,10 @@ pub enum Up {
     Snapshot { call: u64, snapshot: Box<NodeSnapshot> },
     /// Leaving in good order.
     Bye,
+    /// Answers `Down::Steer`: what was done, or why not.
+    Steered { call: u64, result: Result<String, String> },
+    /// Answers `Down::Failures`, oldest first; [`crate::limits::FAILURES_MAX`] at most.
+    Failures { call: u64, failures: Vec<FailureRecord> },
 }
 
 /// What the accepting node says on the control stream.
@@ -63,6 +75,10 @@ pub enum Down {
     Welcome { node: String, software: String },
     /// Send your tree and health.
     Snapshot { call: u64 },
+    /// Do this to the actor at `path` of yours; `by` goes into your log.
+    Steer { call: u64, path: String, act: Act, by: Identity },
+    /// Send your newest `limit` failures, or those at or below `path`.
+    Failures { call: u64, path: Option<String>, limit: u32 },
 }
 
 /// Edge to relay on the events stream.

@@ -51,13 +51,16 @@ impl Admin {
     async fn answer(&self, request: Request, operator: &Identity, tx: &mut Tx, rx: &mut Rx) -> Result<(), SendError> {
         match request {
             Request::Nodes => tx.send(&Reply::Nodes(self.nodes(operator))).await,
-            Request::Tree => {
+            Request::Tree { path: None } => {
                 tx.send(&Reply::Node(Box::new(self.facts.snapshot().await))).await?;
                 let peers = self.peers.snapshots().await;
                 for snapshot in peers.into_iter().filter(|peer| peer.node.tenant == operator.tenant) {
                     tx.send(&Reply::Node(Box::new(snapshot))).await?;
                 }
                 tx.send(&Reply::Done).await
+            }
+            Request::Tree { path: Some(_) } | Request::Failures { .. } | Request::Steer { .. } => {
+                tx.send(&Reply::Refused("not yet".to_owned())).await
             }
             Request::Events { filter, follow } => match &self.store {
                 Some(store) => events(store, filter, follow, tx, rx).await,

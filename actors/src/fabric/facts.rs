@@ -1,20 +1,33 @@
-//! Facts: what a node knows of itself and tells others: its tree, its health, its books.
+//! Facts: what a node knows of itself and tells others: its tree, its failures, its health, its books.
+//!
+//!   roll, health, books ──▶ [facts] ──snapshot, failures──▶ http, admin, link
+//!                              ◀──steer── an operator, here or through the relay
 
 use crate::api::health::{self, Health};
 use crate::camera::coverage::Coverages;
 use crate::events::outbox::Outbox;
-use protocol::admin::{ActorStatus, NodeSnapshot};
+use crate::telemetry::process;
+use protocol::admin::{ActorStatus, FailureRecord, NodeSnapshot};
 use protocol::frame::Ledger;
-use protocol::{Epoch, Identity, Timestamp, codec, limits};
+use protocol::link::{VIEWERS_LOOK, may_steer};
+use protocol::{Act, Epoch, Fault, Identity, Timestamp, codec, limits};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use supervision::history::Record;
+use supervision::steer::{self, is_at_or_below};
 use supervision::{Roll, Status};
+use tokio::time::timeout;
+use tracing::{info, warn};
 
 /// The version that nodes tell each other.
 pub const SOFTWARE: &str = concat!("watchtree ", env!("CARGO_PKG_VERSION"));
 
 /// Room for the message around it. Actors that do not fit are counted and left out.
 const SNAPSHOT_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX - 1024;
+
+/// An act that takes longer is still done: whoever asked is told to look for himself.
+pub const STEER_WITHIN: Duration = Duration::from_secs(15);
 
 type Ledgers = Arc<dyn Fn() -> Vec<Ledger> + Send + Sync>;
 
@@ -31,6 +44,10 @@ pub struct Facts {
     pub outbox: Option<Outbox>,
     /// On an edge: who looks at which camera.
     pub coverage: Coverages,
+    /// Operators may make actors of this node fail, for drills.
+    pub allow_faults: bool,
+    /// The node as a whole stops, not one of its actors.
+    stopping: Arc<AtomicBool>,
 }
 
 impl Facts {
@@ -45,12 +62,27 @@ impl Facts {
             ledgers: Arc::new(Vec::new),
             outbox: None,
             coverage: Coverages::default(),
+            allow_faults: false,
+            stopping: Arc::default(),
         }
     }
 
-    pub async fn snapshot(&self) -> NodeSnapshot {
+    /// Told once, before the tree is stopped.
+    pub fn node_stops(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// An actor that is told to stop is restarted, by an operator, or goes with the node; only then it says goodbye.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// This node, with what is at or below `path` of its tree.
+    pub async fn snapshot(&self, path: Option<&str>) -> NodeSnapshot {
         let checks = self.health.checks();
-        let mut actors: Vec<_> = self.roll.snapshot().into_iter().map(|(path, status)| told(path, status)).collect();
+        let meant = |(row, _): &(String, Status)| path.is_none_or(|path| is_at_or_below(row, path));
+        let rows = self.roll.snapshot().into_iter().filter(meant);
+        let mut actors: Vec<_> = rows.map(|(path, status)| told(path, status)).collect();
         let all = actors.len();
         actors.truncate(limits::SNAPSHOT_ACTORS_MAX);
         let outbox = match &self.outbox {
@@ -76,16 +108,105 @@ impl Facts {
         snapshot.actors_omitted = (all - snapshot.actors.len()) as u32;
         snapshot
     }
+
+    /// The newest `limit` failures at or below `path`, oldest first; as many as fit one message.
+    pub fn failures(&self, path: Option<&str>, limit: usize) -> Vec<FailureRecord> {
+        let records = self.roll.history().of(path, limit.min(limits::FAILURES_MAX));
+        records.into_iter().map(|record| self.remembered(record)).collect()
+    }
+
+    fn remembered(&self, record: Record) -> FailureRecord {
+        let lived_ms = record.lived.map(|lived| lived.as_millis() as u64);
+        let record = FailureRecord {
+            node: self.node.clone(),
+            at: at(record.at),
+            path: record.path,
+            kind: record.failure.kind.as_str().to_owned(),
+            text: record.failure.text,
+            then: record.then.as_str().to_owned(),
+            lived_ms,
+        };
+        record.short()
+    }
+
+    /// Does `act` to an actor of this node and says what was done. Whatever comes of it is on the audit log.
+    pub async fn steer(&self, path: &str, act: Act, by: &Identity) -> Result<String, String> {
+        let result = match self.may(path, act, by) {
+            Ok(()) => match timeout(STEER_WITHIN, self.roll.steer(path, same(act), &by.to_string())).await {
+                Ok(done) => done.map_err(|error| error.to_string()),
+                Err(_) => Err(format!(
+                    "{path} has not obeyed within {} s and may yet; `watchtree tree {path}` shows how it is",
+                    STEER_WITHIN.as_secs()
+                )),
+            },
+            Err(why) => Err(why),
+        };
+        match &result {
+            Ok(done) => {
+                metrics::counter!("watchtree_steered_total", "act" => act.as_str()).increment(1);
+                info!(target: "audit", %by, node = %self.node, path, %act, result = done, "steered");
+            }
+            Err(why) => warn!(target: "audit", %by, node = %self.node, path, %act, result = why, "not steered"),
+        }
+        result
+    }
+
+    /// The relay has asked the same. A relay that was taken over asks in an operator's name at least.
+    fn may(&self, path: &str, act: Act, by: &Identity) -> Result<(), String> {
+        limits::check_path(path)?;
+        if !may_steer(by.role) {
+            return Err(VIEWERS_LOOK.to_owned());
+        }
+        if by.tenant != self.node.tenant {
+            return Err(format!("{by} is an operator of another tenant than {}", self.node));
+        }
+        if matches!(act, Act::Inject(_)) && !self.allow_faults {
+            return Err(format!(
+                "{} takes no injected faults; set supervision.allow_faults = true in its configuration for a drill",
+                self.node
+            ));
+        }
+        Ok(())
+    }
 }
 
 fn told(path: String, status: Status) -> ActorStatus {
-    let since = status.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let usage = status.pid.and_then(process::read);
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     ActorStatus {
-        path,
+        path: limits::short_path(&path),
         state: status.state.as_str().to_owned(),
         restarts: status.restarts,
-        since: Timestamp::from_micros(since.as_micros() as i64),
+        since: at(status.since),
         last_reason: status.last.map(|failure| limits::short_text(&failure.to_string())),
         note: status.note.map(|note| limits::short_text(&note)),
+        class: status.class.to_owned(),
+        pid: status.pid,
+        waiting: status.load.map(|load| count(load.depth)),
+        waiting_max: status.load.map(|load| count(load.limit)),
+        handled: status.load.map(|load| load.handled),
+        cpu_ms: usage.as_ref().map(|usage| usage.cpu.as_millis() as u64),
+        memory_bytes: usage.map(|usage| usage.memory_bytes),
+        resumes: status.resumes.map(at),
+    }
+}
+
+fn at(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(since.as_micros() as i64)
+}
+
+/// The wire's word for it, in supervision's.
+fn same(act: Act) -> steer::Act {
+    match act {
+        Act::Restart => steer::Act::Restart,
+        Act::Park => steer::Act::Park,
+        Act::Resume => steer::Act::Resume,
+        Act::Inject(fault) => steer::Act::Inject(match fault {
+            Fault::Panic => steer::Fault::Panic,
+            Fault::Error => steer::Fault::Error,
+            Fault::Hang => steer::Fault::Hang,
+            Fault::Block => steer::Fault::Block,
+        }),
     }
 }

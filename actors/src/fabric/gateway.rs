@@ -279,6 +279,7 @@ async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Snapshot
                         }
                     }
                 }
+                Ok(Some(Up::Steered { .. } | Up::Failures { .. })) => {}
                 Ok(Some(Up::Bye)) => return "it stopped in good order".to_owned(),
                 Ok(Some(Up::Hello { .. })) => return "it said hello twice".to_owned(),
                 Ok(None) => return "it ended its control stream".to_owned(),

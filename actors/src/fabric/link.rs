@@ -214,6 +214,17 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts) -> String {
                     Err(error) => return error.to_string(),
                 }
             }
+            Ok(Some(Down::Steer { call, .. })) => {
+                let result = Err("not yet".to_owned());
+                if let Err(error) = tx.send(&Up::Steered { call, result }).await {
+                    return error.to_string();
+                }
+            }
+            Ok(Some(Down::Failures { call, .. })) => {
+                if let Err(error) = tx.send(&Up::Failures { call, failures: Vec::new() }).await {
+                    return error.to_string();
+                }
+            }
             Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
             Ok(None) => return "the peer ended the control stream".to_owned(),
             Err(error) => return error.to_string(),

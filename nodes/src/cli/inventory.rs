@@ -81,7 +81,7 @@ struct Telling {
 impl Telling {
     async fn of(session: &Session) -> Result<Self, Unanswered> {
         let lines = lines(session).await?;
-        let mut replies = session.ask(&Request::Tree).await?;
+        let mut replies = session.ask(&Request::Tree { path: None }).await?;
         let mut trees = Vec::new();
         while let Some(reply) = replies.next().await? {
             match reply {

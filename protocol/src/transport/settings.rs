@@ -8,8 +8,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Streams of another version of this protocol are not understood: the handshake ends there.
-pub(super) const ALPN: &[u8] = b"watchtree/1";
+/// Raised when a message changes shape. Another version is not understood: the handshake ends there, by name.
+pub(super) const ALPN: &[u8] = b"watchtree/2";
 
 /// A peer that has not finished its handshake by then is dropped.
 pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);

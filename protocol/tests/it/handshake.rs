@@ -19,7 +19,7 @@ async fn a_peer_without_a_certificate_is_told_so() {
     let site = Site::new("test");
     let mut relay = Listener::start(&site.credentials("main/relay/hub"));
     let ca = site.ca_dir().join("ca.pem");
-    let peer = raw::connect(&ca, None, "relay.watchtree", relay.port, b"watchtree/1").await;
+    let peer = raw::connect(&ca, None, "relay.watchtree", relay.port, b"watchtree/2").await;
     let refusal = relay.refusal().await;
     assert!(refusal.contains("was refused: it presented no certificate; issue one from our CA"), "{refusal}");
     // TLS 1.3: the client may have been let through before the server looked.
@@ -37,7 +37,7 @@ async fn a_dialler_of_another_ca_hears_that_it_is_refused() {
     // Trusts our CA, so that it is the relay that refuses.
     let foreign = other.issue("main/edge/yard", DAY);
     let own_ca = site.ca_dir().join("ca.pem");
-    let peer = raw::connect(&own_ca, Some(&foreign), "relay.watchtree", relay.port, b"watchtree/1").await;
+    let peer = raw::connect(&own_ca, Some(&foreign), "relay.watchtree", relay.port, b"watchtree/2").await;
     let refusal = relay.refusal().await;
     assert!(refusal.contains("its certificate is not signed by our CA; issue one from that CA"), "{refusal}");
     let told = match peer {
@@ -112,7 +112,7 @@ async fn a_certificate_of_our_ca_without_an_identity_is_refused_on_both_sides() 
     let mut relay = Listener::start(&site.credentials("main/relay/hub"));
     let own = certificate_without_identity(&site);
     let peer =
-        raw::connect(&own.ca, Some(&own), "relay.watchtree", relay.port, b"watchtree/1").await.expect("TLS is content");
+        raw::connect(&own.ca, Some(&own), "relay.watchtree", relay.port, b"watchtree/2").await.expect("TLS is content");
     let refusal = relay.refusal().await;
     assert!(refusal.contains("was refused: certificate carries 0 watchtree identities"), "{refusal}");
     let told = within(peer.connection.closed()).await.to_string();
@@ -197,7 +197,7 @@ async fn a_slow_handshake_holds_nobody_up_and_is_dropped() {
     // A dialler that sends its first packet and then freezes.
     let own = site.issue("main/edge/slow", DAY);
     let slow = tokio::spawn(async move {
-        raw::connect(&own.ca, Some(&own), "relay.watchtree", port, b"watchtree/1").await.map(|_| ())
+        raw::connect(&own.ca, Some(&own), "relay.watchtree", port, b"watchtree/2").await.map(|_| ())
     });
     let slow_incoming = within(endpoint.accept()).await.expect("open");
     slow.abort();

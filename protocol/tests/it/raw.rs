@@ -48,7 +48,7 @@ pub async fn edge_on_gpu() -> (RawPeer, Connection, Listener) {
     let site = Site::new("test");
     let mut gpu = Listener::start(&site.credentials("main/gpu/brain"));
     let own = site.issue("main/edge/yard", crate::site::DAY);
-    let peer = connect(&own.ca, Some(&own), "gpu.watchtree", gpu.port, b"watchtree/1").await.expect("a connection");
+    let peer = connect(&own.ca, Some(&own), "gpu.watchtree", gpu.port, b"watchtree/2").await.expect("a connection");
     let at_gpu = gpu.arrival().await.expect("a connection");
     (peer, at_gpu, gpu)
 }

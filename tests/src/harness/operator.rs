@@ -76,7 +76,7 @@ impl Operator {
             Reply::Node(node) => Some(*node),
             _ => None,
         };
-        Ok(self.ask(Request::Tree).await?.into_iter().filter_map(node).collect())
+        Ok(self.ask(Request::Tree { path: None }).await?.into_iter().filter_map(node).collect())
     }
 
     /// Everything that comes on the record from now on.

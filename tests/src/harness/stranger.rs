@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What nodes call the protocol in their handshake.
-const ALPN: &[u8] = b"watchtree/1";
+const ALPN: &[u8] = b"watchtree/2";
 
 pub struct Stranger {
     pub connection: quinn::Connection,

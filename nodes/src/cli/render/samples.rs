@@ -27,6 +27,14 @@ pub(in super::super) fn actor(path: &str) -> ActorStatus {
         since: now().minus(Duration::from_secs(200)),
         last_reason: None,
         note: None,
+        class: String::new(),
+        pid: None,
+        waiting: None,
+        waiting_max: None,
+        handled: None,
+        cpu_ms: None,
+        memory_bytes: None,
+        resumes: None,
     }
 }
 
