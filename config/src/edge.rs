@@ -6,6 +6,7 @@ use crate::common::{self, HOST_PORT, HostPort, Node, Tls};
 use crate::env::Vars;
 use crate::fault::Faults;
 use crate::reader::{Reader, Section};
+use crate::supervision::{self, Supervision};
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
@@ -21,6 +22,7 @@ pub struct Edge {
     pub detect: Detect,
     pub motion: Motion,
     pub track: Track,
+    pub supervision: Supervision,
     /// Ids are unique. May be empty: an edge can be installed before its cameras.
     pub cameras: Vec<Camera>,
 }
@@ -98,8 +100,9 @@ pub(crate) fn read(reader: &Reader) -> Option<Edge> {
     let detect = detect(root.section("detect"));
     let motion = motion(root.section("motion"));
     let track = track(root.section("track"));
+    let supervision = supervision::read(&mut root);
     let cameras = cameras(&mut root);
-    Some(Edge { node: node?, tls: tls?, link: link?, outbox, detect, motion, track, cameras })
+    Some(Edge { node: node?, tls: tls?, link: link?, outbox, detect, motion, track, supervision, cameras })
 }
 
 fn link(mut s: Section) -> Option<EdgeLink> {

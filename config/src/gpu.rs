@@ -6,6 +6,7 @@ use crate::env::Vars;
 use crate::fault::{Fault, Faults};
 use crate::model;
 use crate::reader::{Reader, Section};
+use crate::supervision::{self, Supervision};
 use protocol::model::EngineKind;
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -21,6 +22,7 @@ pub struct Gpu {
     /// The first one judges frames that name no model. Without any, every frame is answered `failed`.
     pub models: Vec<ModelEntry>,
     pub batcher: Batcher,
+    pub supervision: Supervision,
 }
 
 /// `[link]`: whom the gpu node dials.
@@ -87,7 +89,8 @@ pub(crate) fn read(reader: &Reader) -> Option<Gpu> {
     let link = GpuLink { relay: root.section("link").opt("relay", HOST_PORT) };
     let models = root.sections("models").into_iter().filter_map(model_entry).collect();
     let batcher = batcher(root.section("batcher"));
-    Some(Gpu { node: node?, tls: tls?, listen, link, models, batcher })
+    let supervision = supervision::read(&mut root);
+    Some(Gpu { node: node?, tls: tls?, listen, link, models, batcher, supervision })
 }
 
 fn model_entry(mut s: Section) -> Option<ModelEntry> {

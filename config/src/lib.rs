@@ -16,6 +16,7 @@ mod gpu;
 pub mod model;
 mod reader;
 mod relay;
+mod supervision;
 
 pub use camera::Camera;
 pub use common::{HostPort, Listen, LogFormat, Node, Tls};
@@ -24,6 +25,7 @@ pub use env::Vars;
 pub use fault::{Fault, Faults};
 pub use gpu::{Batcher, Gpu, GpuLink, ModelEntry, gpu_from};
 pub use relay::{Relay, relay_from};
+pub use supervision::Supervision;
 
 use reader::Reader;
 use std::path::Path;

@@ -5,6 +5,7 @@ use crate::common::{self, Listen, Node, Tls};
 use crate::env::Vars;
 use crate::fault::Faults;
 use crate::reader::Reader;
+use crate::supervision::{self, Supervision};
 use std::path::Path;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +13,7 @@ pub struct Relay {
     pub node: Node,
     pub tls: Tls,
     pub listen: Listen,
+    pub supervision: Supervision,
 }
 
 /// Where relays listen unless told otherwise.
@@ -29,5 +31,6 @@ pub(crate) fn read(reader: &Reader) -> Option<Relay> {
     let node = common::node(&mut root, Kind::Relay);
     let tls = common::tls(&mut root);
     let listen = common::listen(&mut root, PORT_DEFAULT);
-    Some(Relay { node: node?, tls: tls?, listen })
+    let supervision = supervision::read(&mut root);
+    Some(Relay { node: node?, tls: tls?, listen, supervision })
 }

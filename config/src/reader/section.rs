@@ -137,6 +137,25 @@ impl<'r> Section<'r> {
         Duration::from_millis(self.int(key, range_ms, "").unwrap_or(default_ms))
     }
 
+    pub(crate) fn seconds(&mut self, key: &str, default: Duration, range_s: RangeInclusive<u64>) -> Duration {
+        self.int(key, range_s, "").map_or(default, Duration::from_secs)
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn flag(&mut self, key: &str) -> Option<bool> {
+        let value = self.take(key)?;
+        let flag = match &value {
+            Value::Boolean(flag) => Some(*flag),
+            Value::String(text) if self.by_env(key) => text.trim().parse().ok(),
+            _ => None,
+        };
+        if flag.is_none() {
+            let quotes = self.quotes_note(key, &value);
+            self.refuse(key, &value, &format!("use true or false{quotes}"));
+        }
+        flag
+    }
+
     pub(crate) fn number(&mut self, key: &str, range: RangeInclusive<f32>) -> Option<f32> {
         let value = self.take(key)?;
         let number = match &value {

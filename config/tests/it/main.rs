@@ -3,6 +3,7 @@
 mod faults;
 mod garbage;
 mod samples;
+mod supervision;
 mod values;
 
 use config::{Edge, Faults, Vars, edge_from};
