@@ -5,12 +5,13 @@
 //!
 //! Plain threads and blocking calls: a port is native code with a loop around it.
 
-use super::wire::{self, Kind};
-use rustix::process::{Pid, Resource, Rlimit, Signal};
+mod confine;
+
+use super::wire::{self, Beat, Kind};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,9 +22,17 @@ pub const BEAT_EVERY: Duration = Duration::from_millis(250);
 pub const PARENT_ENV: &str = "WATCHTREE_PORT_PARENT";
 /// Set by the node: the longest message in bytes.
 pub const BYTES_MAX_ENV: &str = "WATCHTREE_PORT_BYTES_MAX";
+/// Set by the node: the most data in bytes, see [`data_bytes_max`].
+pub const DATA_MAX_ENV: &str = "WATCHTREE_PORT_DATA_MAX";
 
-/// A port holds a few sockets, plugin files and pipes; more is a leak.
-const OPEN_FILES_MAX: u64 = 512;
+/// Heap that is reserved and not used, and 8 MiB of stack for each of a hundred threads.
+const DATA_ROOM_BYTES: u64 = 1 << 30;
+
+/// What the kernel lets a port reserve, so that one that takes all at once gets none: the node looks only so
+/// often.
+pub fn data_bytes_max(memory_bytes_max: u64) -> u64 {
+    memory_bytes_max.saturating_mul(2).saturating_add(DATA_ROOM_BYTES)
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
@@ -40,12 +49,16 @@ pub fn enter(program: &str) -> Result<(Speaker, Listener), EnterError> {
     let not_a_port = || EnterError::NotAPort(program.to_owned());
     let parent: i32 = read_env(PARENT_ENV).ok_or_else(not_a_port)?;
     let bytes_max: usize = read_env(BYTES_MAX_ENV).ok_or_else(not_a_port)?;
-    confine(program, parent)?;
+    let data_bytes_max: u64 = read_env(DATA_MAX_ENV).ok_or_else(not_a_port)?;
+    confine::confine(program, parent, data_bytes_max)?;
 
     let io_error = |error| EnterError::Io(program.to_owned(), error);
     let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().map_err(io_error)?);
     let writer = stream.try_clone().map_err(io_error)?;
-    let speaker = Speaker { stream: Arc::new(Mutex::new(writer)), progress: Arc::new(AtomicU64::new(0)), bytes_max };
+    // What the port starts inherits its standard input. With our socket in its hand the node would wait for it.
+    let nothing = std::fs::File::open("/dev/null").map_err(io_error)?;
+    rustix::stdio::dup2_stdin(nothing).map_err(|error| io_error(error.into()))?;
+    let speaker = Speaker { stream: Arc::new(Mutex::new(writer)), work: Arc::default(), bytes_max };
     let hello = [&wire::VERSION.to_be_bytes()[..], program.as_bytes()].concat();
     speaker.write(Kind::Hello, &hello).map_err(io_error)?;
     speaker.clone().beat_for_ever(program).map_err(io_error)?;
@@ -56,38 +69,20 @@ fn read_env<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Dies with the node, dumps no core, gains no privileges, opens few files.
-fn confine(program: &str, parent: i32) -> Result<(), EnterError> {
-    let io_error = |error: rustix::io::Errno| EnterError::Io(program.to_owned(), error.into());
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(io_error)?;
-    // The parent may have died before the line above.
-    if rustix::process::getppid().map(Pid::as_raw_nonzero).map(std::num::NonZero::get) != Some(parent) {
-        return Err(EnterError::Orphan(program.to_owned()));
-    }
-    rustix::thread::set_no_new_privs(true).map_err(io_error)?;
-    die_of_faults();
-    let limit = |value| Rlimit { current: Some(value), maximum: Some(value) };
-    rustix::process::setrlimit(Resource::Core, limit(0)).map_err(io_error)?;
-    rustix::process::setrlimit(Resource::Nofile, limit(OPEN_FILES_MAX)).map_err(io_error)
-}
-
-/// Rust's handler for SIGSEGV and SIGBUS swallows one that another process sent: it looks for a stack
-/// overflow, finds none, and returns to an instruction that does not fault. A port dies of it at once.
-#[allow(unsafe_code)]
-fn die_of_faults() {
-    for signal in [libc::SIGSEGV, libc::SIGBUS] {
-        // SAFETY: SIG_DFL is a valid disposition for both, and no other thread runs yet that could
-        // depend on the one it replaces.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-}
-
 /// Talks to the node. Cheap to clone, usable from any thread.
 #[derive(Clone)]
 pub struct Speaker {
     stream: Arc<Mutex<UnixStream>>,
-    progress: Arc<AtomicU64>,
+    work: Arc<Work>,
     bytes_max: usize,
+}
+
+/// What the beats tell.
+#[derive(Default)]
+struct Work {
+    done: AtomicU64,
+    /// Since nothing was ordered yet, a port begins with nothing to do.
+    under_way: AtomicBool,
 }
 
 impl Speaker {
@@ -102,7 +97,17 @@ impl Speaker {
 
     /// Says that real work was done; carried by the next beat.
     pub fn progress(&self) {
-        self.progress.fetch_add(1, Ordering::Relaxed);
+        self.work.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether there is nothing to do. A port that is not idle has to show progress.
+    pub fn idle(&self, idle: bool) {
+        self.work.under_way.store(!idle, Ordering::Relaxed);
+    }
+
+    fn beat(&self) -> Beat {
+        let idle = !self.work.under_way.load(Ordering::Relaxed);
+        Beat { progress: self.work.done.load(Ordering::Relaxed), idle }
     }
 
     fn write(&self, kind: Kind, payload: &[u8]) -> io::Result<()> {
@@ -126,8 +131,7 @@ impl Speaker {
         let program = program.to_owned();
         let beat = move || {
             loop {
-                let done = self.progress.load(Ordering::Relaxed);
-                if self.write(Kind::Beat, &done.to_be_bytes()).is_err() {
+                if self.write(Kind::Beat, &self.beat().encode()).is_err() {
                     // The socket closes when the node is gone, whatever became of the death signal.
                     eprintln!("{program}: the node is gone");
                     std::process::exit(0);

@@ -1,102 +1,177 @@
-//! A port's process: how it is started, what it prints, what it died of.
+//! A port's process: started, waited for, killed and reaped, whatever becomes of whoever asked.
+//!
+//!   [Process] ──spawn──▶ "ports" thread ──▶ child
+//!   [Process] ──dropped─▶ "ports" thread ──▶ reaped
+//!
+//! The thread lives as long as the node: the death signal of a child follows the thread that started it, and
+//! a child must be reaped also when the runtime is gone or busy.
 
-use super::{PortSpec, child};
-use crate::Failure;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{ExitStatus, Stdio};
-use std::sync::{OnceLock, mpsc};
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
-use tracing::info;
 
-/// A line of a port's stderr; longer lines are cut, the rest of the line is dropped.
-const LOG_LINE_BYTES_MAX: usize = 2000;
+/// Starts and ends of ports that wait for the thread; who comes later waits for room. One takes a millisecond.
+const ORDERS_MAX: usize = 64;
+/// A killed process is gone within moments; one that waits for a disk may take longer and holds nobody up.
+const REAP_EVERY: Duration = Duration::from_millis(10);
 
-pub(super) fn command(spec: &PortSpec, socket: UnixStream) -> Command {
-    let mut command = Command::new(&spec.program);
-    command
-        .args(&spec.args)
-        .envs(spec.env.iter().map(|(key, value)| (key, value)))
-        .env(child::PARENT_ENV, std::process::id().to_string())
-        .env(child::BYTES_MAX_ENV, spec.message_bytes_max.to_string())
-        .stdin(Stdio::from(OwnedFd::from(socket)))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
+/// Dropping it kills the process and whatever that has started.
+pub(super) struct Process {
+    child: Owned,
+    /// Readable once the process has ended. A pid may be given to another process, this may not.
+    handle: AsyncFd<Arc<OwnedFd>>,
+    status: Option<ExitStatus>,
 }
 
-pub(super) fn not_started(program: &Path, error: &io::Error) -> Failure {
-    Failure::start(format!("cannot start {}: {error}; set node.ports_dir to where it is", program.display()))
-}
-
-/// `None` for a clean end.
-pub(super) fn exit_failure(name: &str, status: ExitStatus) -> Option<Failure> {
-    if let Some(signal) = status.signal() {
-        return Some(Failure::signal(format!("{name} was ended by {}", signal_name(signal))));
+impl Process {
+    pub async fn spawn(command: Command) -> io::Result<Self> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || io::Error::other("the thread that starts ports is gone");
+        thread().send(Order::Spawn(command, reply)).map_err(|_| gone())?;
+        let child = answer.await.map_err(|_| gone())??;
+        let pid = child.pid().ok_or_else(gone)?;
+        let handle = watched(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
+        Ok(Self { child, handle, status: None })
     }
-    match status.code() {
-        Some(0) => None,
-        code => Some(Failure::error(format!("{name} exited with code {}", code.unwrap_or(-1)))),
+
+    /// While it is not reaped.
+    pub fn id(&self) -> Option<u32> {
+        self.child.pid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned())
     }
-}
 
-fn signal_name(signal: i32) -> String {
-    let known =
-        [(4, "SIGILL"), (6, "SIGABRT"), (7, "SIGBUS"), (8, "SIGFPE"), (9, "SIGKILL"), (11, "SIGSEGV"), (15, "SIGTERM")];
-    let name = known.iter().find(|(number, _)| *number == signal).map(|(_, name)| (*name).to_owned());
-    name.unwrap_or_else(|| format!("signal {signal}"))
-}
+    /// For whoever has to kill it from elsewhere.
+    pub fn handle(&self) -> Arc<OwnedFd> {
+        self.handle.get_ref().clone()
+    }
 
-type SpawnOrder = (Command, tokio::runtime::Handle, oneshot::Sender<io::Result<Child>>);
+    pub fn output(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
+        self.child.0.as_mut().map_or((None, None), |child| (child.stdout.take(), child.stderr.take()))
+    }
 
-/// The parent-death signal is sent when the *thread* that forked ends, and runtime threads come and go.
-pub(super) async fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
-    static SPAWNER: OnceLock<mpsc::Sender<SpawnOrder>> = OnceLock::new();
-    let spawner = SPAWNER.get_or_init(|| {
-        let (orders, inbox) = mpsc::channel::<SpawnOrder>();
-        let work = move || inbox.into_iter().for_each(spawn_one);
-        std::thread::Builder::new()
-            .name("port-spawner".to_owned())
-            .spawn(work)
-            .expect("a thread can be started at launch");
-        orders
-    });
-    let gone = || io::Error::other("the port spawner is gone");
-    let (reply, answer) = oneshot::channel();
-    spawner.send((command, tokio::runtime::Handle::current(), reply)).map_err(|_| gone())?;
-    answer.await.map_err(|_| gone())?
-}
-
-/// tokio panics if the runtime that asked is shutting down; the thread has to outlive that.
-fn spawn_one((mut command, runtime, reply): SpawnOrder) {
-    let spawned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let _entered = runtime.enter();
-        command.spawn()
-    }));
-    let _ = reply.send(spawned.unwrap_or_else(|_| Err(io::Error::other("the runtime is shutting down"))));
-}
-
-/// Puts what a port prints into the node's log, under the port's name.
-pub(super) async fn forward_lines(mut from: impl AsyncRead + Unpin, port: String) {
-    let mut line = Vec::new();
-    let mut piece = [0; 1024];
-    while let Ok(count @ 1..) = from.read(&mut piece).await {
-        for &byte in &piece[..count] {
-            if byte == b'\n' {
-                info!(%port, "{}", String::from_utf8_lossy(&line).trim_end());
-                line.clear();
-            } else if line.len() < LOG_LINE_BYTES_MAX {
-                line.push(byte);
+    /// Safe to drop half-way, and may be asked again.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.status {
+                return Ok(status);
+            }
+            let mut ready = self.handle.readable().await?;
+            let Some(child) = &mut self.child.0 else { return Err(io::Error::other("the process was given up")) };
+            // Its pid names its group until it is reaped, and no longer.
+            kill_group(child);
+            match child.try_wait()? {
+                Some(status) => (self.status, self.child.0) = (Some(status), None),
+                None => ready.clear_ready(),
             }
         }
     }
-    if !line.is_empty() {
-        info!(%port, "{}", String::from_utf8_lossy(&line).trim_end());
+
+    pub fn terminate(&self) {
+        let _ = pidfd_send_signal(self.handle.get_ref(), Signal::TERM);
     }
+
+    pub fn kill(&self) {
+        self.child.kill();
+    }
+}
+
+#[allow(unsafe_code)]
+fn watched(handle: OwnedFd) -> io::Result<AsyncFd<Arc<OwnedFd>>> {
+    // SAFETY: what is in the `Arc` is one descriptor for good, and stays open while the `AsyncFd` holds it.
+    Ok(unsafe { AsyncFd::register_with_interest(Arc::new(handle), Interest::READABLE) }?)
+}
+
+/// A child that is killed and reaped when it is dropped. Empty once it is reaped.
+struct Owned(Option<Child>);
+
+impl Owned {
+    fn pid(&self) -> Option<Pid> {
+        self.0.as_ref().and_then(pid)
+    }
+
+    fn kill(&self) {
+        self.0.iter().for_each(kill_group);
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some(child) = self.0.take() {
+            ended().push(child);
+            // If there is no room, the thread is at work and looks when it is done.
+            let _ = thread().try_send(Order::Reap);
+        }
+    }
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    Pid::from_raw(child.id().cast_signed())
+}
+
+/// The child leads a group of its own. Fails if it has ended, which is as good.
+fn kill_group(child: &Child) {
+    if let Some(pid) = pid(child) {
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+}
+
+enum Order {
+    Spawn(Command, oneshot::Sender<io::Result<Owned>>),
+    /// There is one more that has [`ended`].
+    Reap,
+}
+
+/// Killed and not yet reaped. Not sent as orders: one may be dropped by the thread itself, which must not wait
+/// for room in its own queue.
+fn ended() -> MutexGuard<'static, Vec<Child>> {
+    static ENDED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+    ENDED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn thread() -> &'static SyncSender<Order> {
+    static THREAD: OnceLock<SyncSender<Order>> = OnceLock::new();
+    THREAD.get_or_init(|| {
+        let (orders, inbox) = sync_channel(ORDERS_MAX);
+        let work = move || serve(&inbox);
+        std::thread::Builder::new().name("ports".to_owned()).spawn(work).expect("a thread can be started at launch");
+        orders
+    })
+}
+
+fn serve(inbox: &Receiver<Order>) {
+    loop {
+        let none_ended = ended().is_empty();
+        let order = if none_ended {
+            inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            inbox.recv_timeout(REAP_EVERY)
+        };
+        match order {
+            // If nobody wants it any more, it is dropped here.
+            Ok(Order::Spawn(command, reply)) => drop(reply.send(spawn(command))),
+            Ok(Order::Reap) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        ended().retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+}
+
+fn spawn(mut command: Command) -> io::Result<Owned> {
+    inherit_nothing();
+    command.spawn().map(|child| Owned(Some(child)))
+}
+
+/// Whatever this process was given, or a library has opened carelessly, is not for its ports. What Rust opens is
+/// marked already; standard input, output and error are the port's own.
+#[allow(unsafe_code)]
+fn inherit_nothing() {
+    // SAFETY: sets a flag on descriptors and closes none, so nobody loses one that he owns.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }

@@ -5,7 +5,7 @@
 use std::io;
 
 /// Raised when these frames change; a port of another version is refused by name.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Length and kind.
 pub const HEAD_BYTES: usize = 5;
@@ -14,7 +14,7 @@ pub const HEAD_BYTES: usize = 5;
 pub enum Kind {
     /// Port to node, first: version (u16) and program name.
     Hello,
-    /// Port to node: alive; how much work was done so far (u64).
+    /// Port to node: alive; see [`Beat`].
     Beat,
     /// Both ways: a message of the layer above.
     Data,
@@ -34,6 +34,35 @@ impl Kind {
 
     fn from_byte(byte: u8) -> Option<Self> {
         [Self::Hello, Self::Beat, Self::Data, Self::Stop].into_iter().find(|kind| kind.byte() == byte)
+    }
+}
+
+/// What a beat says. A port that lives and does nothing is a hang, unless it has nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat {
+    /// How much work was done so far; what one step is, the port decides.
+    pub progress: u64,
+    pub idle: bool,
+}
+
+const BEAT_BYTES: usize = 9;
+
+impl Beat {
+    pub fn encode(self) -> [u8; BEAT_BYTES] {
+        let mut bytes = [0; BEAT_BYTES];
+        bytes[..8].copy_from_slice(&self.progress.to_be_bytes());
+        bytes[8] = u8::from(self.idle);
+        bytes
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (progress, idle) = bytes.split_first_chunk::<8>()?;
+        let idle = match idle {
+            [0] => false,
+            [1] => true,
+            _ => return None,
+        };
+        Some(Self { progress: u64::from_be_bytes(*progress), idle })
     }
 }
 
@@ -70,6 +99,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_beat_comes_out_as_it_went_in(progress in any::<u64>(), idle in any::<bool>()) {
+            let beat = Beat { progress, idle };
+            prop_assert_eq!(Beat::decode(&beat.encode()), Some(beat));
+            prop_assert_eq!(Beat::decode(&beat.encode()[..8]), None);
+        }
+
         #[test]
         fn any_five_bytes_are_parsed_or_refused(bytes in any::<[u8; HEAD_BYTES]>()) {
             if let Ok((_, length)) = parse_head(bytes, 1000) {

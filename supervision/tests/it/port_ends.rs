@@ -1,16 +1,16 @@
 //! Each way in which a port can end or misbehave has its own kind and text.
 
 use crate::helpers::*;
-use crate::ports::{PROGRAM, order, port, spec};
+use crate::ports::{PROGRAM, is_running, order, port, spec, start};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use supervision::{Failure, FailureKind, Port};
+use supervision::{Failure, FailureKind};
 
 /// The port gets an order that ends it.
 async fn check(ending: &str, kind: FailureKind, text: &str) {
     let mut spec = spec();
     spec.beat_within = Duration::from_millis(800);
-    let mut port = Port::spawn(&spec).await.expect("the port starts");
+    let mut port = start(&spec).await.expect("the port starts");
     order(&mut port, ending).await;
     let failure = loop {
         match tokio::time::timeout(PATIENCE, port.recv()).await.expect("it is noticed") {
@@ -38,7 +38,12 @@ async fn an_exit_code_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_port_hangs() {
-    check("freeze", FailureKind::Hang, "supervision-test-port is silent for 800ms").await;
+    check(
+        "freeze",
+        FailureKind::Hang,
+        "supervision-test-port is silent for 800ms: its process was stopped by a signal",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +88,7 @@ async fn an_exit_with_code_0_is_a_clean_end() {
 async fn a_hang_is_noticed_by_one_who_listens_only_for_moments() {
     let mut spec = spec();
     spec.beat_within = Duration::from_millis(600);
-    let mut port = Port::spawn(&spec).await.expect("the port starts");
+    let mut port = start(&spec).await.expect("the port starts");
     order(&mut port, "freeze").await;
     let until = Instant::now() + PATIENCE;
     loop {
@@ -98,17 +103,51 @@ async fn a_hang_is_noticed_by_one_who_listens_only_for_moments() {
 async fn a_port_is_not_called_silent_because_nobody_listened() {
     let mut spec = spec();
     spec.beat_within = Duration::from_millis(600);
-    let mut port = Port::spawn(&spec).await.expect("the port starts");
-    order(&mut port, "echo I was here").await;
-    tokio::time::sleep(spec.beat_within * 2).await;
-    assert_eq!(port.recv().await, Ok(Some(b"I was here".to_vec())));
+    let mut port = start(&spec).await.expect("the port starts");
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let done = folder.path().join("done");
+    // It works for a second, more than it may be silent.
+    order(&mut port, &format!("toil {}", done.display())).await;
+    eventually("its work is done", || done.exists()).await;
+    assert_eq!(port.recv().await, Ok(Some(b"toiled".to_vec())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_port_is_found_and_named_though_nobody_listens() {
+    let mut spec = spec();
+    spec.beat_within = Duration::from_millis(600);
+    let mut port = start(&spec).await.expect("the port starts");
+    let pid = port.pid().expect("it runs");
+    order(&mut port, "freeze").await;
+    let began = Instant::now();
+    eventually("it is killed", || !is_running(pid)).await;
+    assert!(began.elapsed() >= spec.beat_within, "too soon: {:?}", began.elapsed());
+    let text = "supervision-test-port is silent for 600ms: its process was stopped by a signal";
+    assert_eq!(port.recv().await, Err(Failure::hang(text)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_port_is_found_and_named_by_one_who_only_sends() {
+    let mut spec = spec();
+    spec.beat_within = Duration::from_millis(600);
+    let mut port = start(&spec).await.expect("the port starts");
+    order(&mut port, "freeze").await;
+    let began = Instant::now();
+    let failure = loop {
+        if let Err(failure) = port.send(&vec![b'x'; 500_000]).await {
+            break failure;
+        }
+    };
+    assert_eq!(failure.kind, FailureKind::Hang);
+    assert!(failure.text.ends_with(" 600ms: its process was stopped by a signal"), "{failure}");
+    assert!(began.elapsed() < spec.beat_within * 3, "only after {:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_takes_no_message_hangs() {
     let mut spec = spec();
     spec.beat_within = Duration::from_millis(600);
-    let mut port = Port::spawn(&spec).await.expect("the port starts");
+    let mut port = start(&spec).await.expect("the port starts");
     order(&mut port, "deaf").await;
     let failure = port.send(&vec![b'x'; 1_900_000]).await.expect_err("the socket is full");
     assert_eq!(failure, Failure::hang("supervision-test-port takes no message for 600ms"));
@@ -118,7 +157,7 @@ async fn start_failure(how: &str) -> Failure {
     let mut spec = spec();
     spec.args = vec![how.to_owned()];
     spec.start_within = Duration::from_millis(500);
-    Port::spawn(&spec).await.err().expect("it does not start")
+    start(&spec).await.err().expect("it does not start")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +175,7 @@ async fn each_failed_start_says_what_was_missing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_is_not_there_is_named_with_the_way_out() {
-    let failure = Port::spawn(&supervision::PortSpec::new("/nowhere/port", 10)).await.err().expect("it does not start");
+    let failure = start(&supervision::PortSpec::new("/nowhere/port", 10)).await.err().expect("it does not start");
     assert_eq!(failure.kind, FailureKind::Start);
     assert!(failure.text.starts_with("cannot start /nowhere/port: "), "{failure}");
     assert!(failure.text.ends_with("set node.ports_dir to where it is"), "{failure}");

@@ -1,10 +1,8 @@
 //! Ports in good health: messages both ways, limits, stopping, and nothing left behind.
 
 use crate::helpers::*;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use supervision::{FailureKind, Port, PortSpec};
+use supervision::{Failure, FailureKind, Place, Port, PortSpec};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_supervision-test-port");
 pub const BYTES_MAX: usize = 2_000_000;
@@ -14,25 +12,29 @@ pub fn spec() -> PortSpec {
 }
 
 pub async fn port() -> Port {
-    Port::spawn(&spec()).await.expect("the port starts")
+    start(&spec()).await.expect("the port starts")
+}
+
+pub async fn start(spec: &PortSpec) -> Result<Port, Failure> {
+    Port::spawn(spec, &Place::detached("test")).await
 }
 
 pub async fn order(port: &mut Port, order: &str) {
     port.send(order.as_bytes()).await.expect("the port takes it");
 }
 
-async fn reply(port: &mut Port) -> Vec<u8> {
+pub async fn reply(port: &mut Port) -> Vec<u8> {
     let reply = tokio::time::timeout(PATIENCE, port.recv()).await.expect("the port answers");
     reply.expect("the port lives").expect("the port has not ended")
 }
 
-fn is_running(pid: u32) -> bool {
+pub fn is_running(pid: u32) -> bool {
     // A zombie has ended; whoever has to reap it is another question.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !matches!(stat.rsplit(") ").next().and_then(|rest| rest.chars().next()), None | Some('Z' | 'X'))
 }
 
-fn exists(pid: u32) -> bool {
+pub fn exists(pid: u32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
@@ -136,65 +138,4 @@ async fn a_dropped_port_is_killed_and_reaped() {
     let pid = port.pid().expect("it runs");
     drop(port);
     eventually("it is reaped", || !exists(pid)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_killed_node_leaves_no_port_behind() {
-    let mut node =
-        Command::new(PROGRAM).arg("parent").stdout(Stdio::piped()).spawn().expect("the test port can be a node");
-    let mut line = String::new();
-    BufReader::new(node.stdout.take().expect("it is piped"))
-        .read_line(&mut line)
-        .expect("the node says its port's pid");
-    let pid: u32 = line.trim().parse().expect("a pid");
-    assert!(is_running(pid));
-    node.kill().expect("the node runs");
-    node.wait().expect("the node is ours");
-    eventually("the port has ended", || !is_running(pid)).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_ports_leave_no_descriptor_zombie_or_thread() {
-    // Alone in its process, as other tests open descriptors too.
-    if std::env::var("ALONE").is_err() {
-        let mut alone = Command::new(std::env::current_exe().expect("it has a path"));
-        alone.args(["--exact", "ports::two_hundred_ports_leave_no_descriptor_zombie_or_thread", "--nocapture"]);
-        let ended = alone.env("ALONE", "1").status().expect("the test can be run again");
-        assert!(ended.success(), "alone it failed");
-        return;
-    }
-    let entries = |folder: &str| std::fs::read_dir(format!("/proc/self/{folder}")).map_or(0, Iterator::count);
-    let one = |n: u32| async move {
-        let mut port = port().await;
-        match n % 4 {
-            0 => order(&mut port, "abort").await,
-            1 => order(&mut port, "exit 3").await,
-            2 => return port.stop(PATIENCE).await,
-            _ => return,
-        }
-        assert!(port.recv().await.is_err());
-    };
-    for n in 0..8 {
-        one(n).await;
-    }
-    eventually("the first have gone", || child_pids().is_empty()).await;
-    let (fds, threads) = (entries("fd"), entries("task"));
-    for n in 0..200 {
-        one(n).await;
-    }
-    eventually("all descriptors are closed", || entries("fd") <= fds).await;
-    eventually("all threads have ended", || entries("task") <= threads).await;
-    eventually("all children are reaped", || child_pids().is_empty()).await;
-}
-
-fn child_pids() -> Vec<u32> {
-    let me = std::process::id().to_string();
-    let pids = std::fs::read_dir("/proc")
-        .expect("proc is mounted")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let is_mine = |pid: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)) == Some(me.as_str())
-    };
-    pids.filter(is_mine).collect()
 }

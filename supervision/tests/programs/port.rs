@@ -1,19 +1,27 @@
 //! A port that misbehaves on demand: the word it is sent, or its first argument, says how.
 //!
-//! `parent` as an argument turns it into a node that starts a port and waits to be killed.
+//! `parent` as an argument turns it into a node that starts a port and waits to be killed, or interrupted.
 
 use rustix::process::{Signal, getpid, kill_process};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::OnceLock;
 use std::time::Duration;
 use supervision::port::child::{Listener, Speaker, enter};
 use supervision::port::wire::{self, Kind};
-use supervision::{Port, PortSpec};
+use supervision::{Place, Port, PortSpec};
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("parent") => parent(),
+        Some("late-parent") => late_parent(),
+        Some("slow-start") => {
+            // As a program whose libraries take their time to load.
+            std::thread::sleep(Duration::from_millis(300));
+            port();
+        }
         Some("mute") => std::thread::sleep(Duration::from_secs(600)),
         Some("other-version") => hello(wire::VERSION + 1),
         Some("no-hello") => raw(&[&head(Kind::Data, 2)[..], b"hi"].concat()),
@@ -23,6 +31,7 @@ fn main() {
 }
 
 fn port() {
+    socket();
     let (speaker, mut listener) = match enter("supervision-test-port") {
         Ok(ends) => ends,
         Err(error) => {
@@ -54,6 +63,36 @@ fn obey(order: &[u8], speaker: &Speaker, listener: &mut Listener) {
         "say" => (0..number()).for_each(|n| eprintln!("line {n} {}", "x".repeat(3000))),
         "print" => println!("{rest}"),
         "work" => (0..number()).for_each(|_| speaker.progress()),
+        "idle" => speaker.idle(rest == "true"),
+        // Works at its own pace for a second, and falls asleep over it.
+        "toil" => {
+            speaker.idle(false);
+            for _ in 0..20 {
+                speaker.progress();
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            if !rest.is_empty() {
+                std::fs::write(rest, "").expect("the file can be written");
+            }
+            speaker.send(b"toiled").expect("the node listens");
+        }
+        "spin" => {
+            speaker.idle(false);
+            let began = std::time::Instant::now();
+            while began.elapsed() < Duration::from_secs(600) {
+                std::hint::spin_loop();
+            }
+        }
+        "hoard" => hoard(number()),
+        "leak" => (0..).for_each(|_| {
+            hoard(4);
+            std::thread::sleep(Duration::from_millis(10));
+        }),
+        "grab" => drop(std::hint::black_box(vec![0u8; number() << 20])),
+        "grandchild" => {
+            let child = std::process::Command::new("sleep").arg("600").spawn().expect("there is a sleep");
+            speaker.send(child.id().to_string().as_bytes()).expect("the node listens");
+        }
         "abort" => std::process::abort(),
         "segv" => signal_self(Signal::SEGV),
         "freeze" => signal_self(Signal::STOP),
@@ -76,6 +115,11 @@ fn signal_self(signal: Signal) {
     std::thread::sleep(Duration::from_secs(600));
 }
 
+/// MiB that are used and never given back.
+fn hoard(mib: usize) {
+    std::mem::forget(vec![1u8; mib << 20]);
+}
+
 fn head(kind: Kind, bytes: usize) -> [u8; wire::HEAD_BYTES] {
     wire::head(kind, bytes).expect("the length fits")
 }
@@ -85,18 +129,40 @@ fn hello(version: u16) {
     std::thread::sleep(Duration::from_secs(600));
 }
 
-/// Past the speaker, which would refuse to break the protocol.
-fn raw(bytes: &[u8]) {
-    let socket = std::io::stdin().as_fd().try_clone_to_owned().expect("standard input is open");
-    UnixStream::from(socket).write_all(bytes).expect("the node listens");
+/// Taken first: later, standard input is empty.
+fn socket() -> &'static UnixStream {
+    static SOCKET: OnceLock<UnixStream> = OnceLock::new();
+    SOCKET.get_or_init(|| std::io::stdin().as_fd().try_clone_to_owned().expect("standard input is open").into())
 }
 
+/// Past the speaker, which would refuse to break the protocol.
+fn raw(bytes: &[u8]) {
+    socket().write_all(bytes).expect("the node listens");
+}
+
+/// Says its port's pid; told to interrupt, it stops the port in order and says what the port still said.
 fn parent() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
     runtime.block_on(async {
         let spec = PortSpec::new(std::env::current_exe().expect("it has a path"), 1000);
-        let port = Port::spawn(&spec).await.expect("the port starts");
+        let mut interrupted = signal(SignalKind::interrupt()).expect("signals can be heard");
+        let mut port = Port::spawn(&spec, &Place::detached("parent")).await.expect("the port starts");
         println!("{}", port.pid().expect("the port runs"));
+        interrupted.recv().await;
+        port.send(b"echo still here").await.expect("the port takes it");
+        let reply = port.recv().await.expect("the port lives").expect("it has not ended");
+        println!("{}", String::from_utf8_lossy(&reply));
+        port.stop(Duration::from_secs(5)).await;
+    });
+}
+
+/// Is killed while its port starts: says its own pid's child as soon as there is one.
+fn late_parent() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
+    runtime.block_on(async {
+        let mut spec = PortSpec::new(std::env::current_exe().expect("it has a path"), 1000);
+        spec.args = vec!["slow-start".to_owned()];
+        let _ = Port::spawn(&spec, &Place::detached("parent")).await;
         std::future::pending::<()>().await;
     });
 }
