@@ -1,17 +1,22 @@
-//! What an actor is here, and how one runs on ractor.
+//! What an actor is here, and what it knows of its place.
+
+pub(crate) mod place;
+pub(crate) mod runner;
+pub(crate) mod service;
 
 use crate::life::Alive;
 use crate::mailbox::Mailbox;
-use crate::roll::{Roll, State};
+use crate::steer::Fault;
+use crate::watchdog::{Pulse, inside};
 use crate::{Failure, FailureKind};
 use futures_util::FutureExt;
-use ractor::{ActorCell, ActorProcessingErr, ActorRef};
+pub use place::{Place, PortRow};
+use ractor::{ActorProcessingErr, ActorRef};
+pub use service::{Never, ServiceCx};
 use std::future::Future;
-use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 /// State with behaviour: one message at a time, never waiting for another actor that may wait for it.
@@ -43,29 +48,14 @@ pub trait Actor: Send + Sized + 'static {
 /// What an actor knows of its place.
 pub struct Context<M> {
     me: Mailbox<M>,
+    /// Which incarnation of the actor this is, to its mailbox.
+    life: u64,
     place: Place,
     actor: ActorRef<Signal>,
+    pulse: Arc<Pulse>,
     tasks: JoinSet<()>,
     // The last field, so that it is dropped last.
     alive: Alive,
-}
-
-/// Where an actor stands in the tree, and where it says how it is.
-#[derive(Clone)]
-pub struct Place {
-    pub path: Arc<str>,
-    roll: Roll,
-}
-
-impl Place {
-    pub(crate) fn new(path: &str, roll: Roll) -> Self {
-        Self { path: path.into(), roll }
-    }
-
-    /// What `watchtree tree` shows beside the state.
-    pub fn note(&self, text: impl Into<String>) {
-        self.roll.note(&self.path, text.into());
-    }
 }
 
 impl<M: Send + 'static> Context<M> {
@@ -86,16 +76,22 @@ impl<M: Send + 'static> Context<M> {
         &self.me
     }
 
+    /// The work is finished: the actor ends after this message, without failure. One that is permanent is restarted.
+    pub fn finish(&self) {
+        self.actor.stop(None);
+    }
+
     /// Runs work that waits. It ends with the actor; if it fails or panics, so does the actor.
     pub fn spawn(&mut self, work: impl Future<Output = Result<(), Failure>> + Send + 'static) {
         while self.tasks.try_join_next().is_some() {}
-        let (actor, alive) = (self.actor.clone(), self.alive.clone());
+        let (actor, alive, fence) = (self.actor.clone(), self.alive.clone(), self.pulse.fence.clone());
         let span = tracing::Span::current();
+        let work = fence.run_until_cancelled_owned(inside(self.pulse.clone(), work));
         // `map` drops the work before its closure, so `alive` goes last whether the work ends or is aborted.
         let watched = AssertUnwindSafe(work).catch_unwind().map(move |end| {
             let failure = match end {
-                Ok(Ok(())) => None,
-                Ok(Err(failure)) => Some(failure),
+                Ok(None | Some(Ok(()))) => None,
+                Ok(Some(Err(failure))) => Some(failure),
                 Err(panic) => Some(Failure::panic(panic_text(panic.as_ref()))),
             };
             failure.map(|failure| actor.send_message(Signal::Fail(failure)));
@@ -118,145 +114,18 @@ pub(crate) enum Signal {
     Work,
     /// A task of the actor failed.
     Fail(Failure),
+    /// A service has come to its end by itself.
+    Finished,
+    /// Commit this fault, for a drill.
+    Commit(Fault),
 }
 
 impl ractor::Message for Signal {}
-
-/// Runs an [`Actor`] as a ractor actor.
-pub(crate) struct Runner<A, F>(PhantomData<fn() -> (A, F)>);
-
-impl<A, F> Runner<A, F> {
-    pub(crate) fn new() -> Self {
-        Self(PhantomData)
-    }
-}
-
-pub(crate) struct Start<A: Actor, F> {
-    pub make: Arc<F>,
-    pub mailbox: Mailbox<A::Msg>,
-    pub place: Place,
-    pub alive: Alive,
-}
-
-/// What a supervisor gives each incarnation.
-pub(crate) struct Birth {
-    pub place: Place,
-    pub alive: Alive,
-    pub parent: ActorCell,
-}
-
-pub(crate) struct Running<A: Actor> {
-    actor: A,
-    cx: Context<A::Msg>,
-    span: tracing::Span,
-}
-
-impl<A, F> ractor::Actor for Runner<A, F>
-where
-    A: Actor,
-    F: Fn() -> Result<A, Failure> + Send + Sync + 'static,
-{
-    type Msg = Signal;
-    /// None once stopped: ractor keeps the state longer than the actor may keep its files.
-    type State = Option<Running<A>>;
-    type Arguments = Start<A, F>;
-
-    async fn pre_start(&self, myself: ActorRef<Signal>, start: Start<A, F>) -> Result<Self::State, ActorProcessingErr> {
-        let Start { make, mailbox, place, alive } = start;
-        let span = tracing::info_span!("actor", path = %place.path);
-        mailbox.open();
-        let cx = Context { me: mailbox.clone(), place, actor: myself.clone(), tasks: JoinSet::new(), alive };
-        let mut running = Running { actor: span.in_scope(|| make())?, cx, span: span.clone() };
-        running.actor.started(&mut running.cx).instrument(span).await?;
-        running.cx.place.roll.set(&running.cx.place.path, State::Running, None);
-        mailbox.attach(myself);
-        Ok(Some(running))
-    }
-
-    async fn handle(
-        &self,
-        _myself: ActorRef<Signal>,
-        signal: Signal,
-        running: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(running) = running else { return Ok(()) };
-        let span = running.span.clone();
-        match signal {
-            Signal::Work => running.work().instrument(span).await?,
-            Signal::Fail(failure) => return Err(failure.into()),
-        }
-        Ok(())
-    }
-
-    async fn post_stop(&self, _myself: ActorRef<Signal>, running: &mut Self::State) -> Result<(), ActorProcessingErr> {
-        if let Some(mut running) = running.take() {
-            let span = running.span.clone();
-            running.actor.stopping(&mut running.cx).instrument(span).await;
-        }
-        Ok(())
-    }
-}
-
-impl<A: Actor> Running<A> {
-    async fn work(&mut self) -> Result<(), Failure> {
-        // What comes meanwhile is the next batch; else a busy mailbox would never settle.
-        for _ in 0..self.cx.me.begin_batch() {
-            let Some(message) = self.cx.me.pop() else { break };
-            self.actor.handle(message, &mut self.cx).await?;
-        }
-        self.actor.settled(&mut self.cx).await
-    }
-}
 
 /// What an exit says, as a failure. ractor reports panics as errors of its own making.
 pub(crate) fn failure_of(error: &ActorProcessingErr) -> Failure {
     match error.downcast_ref::<Failure>() {
         Some(failure) => failure.clone(),
         None => Failure { kind: FailureKind::Panic, text: error.to_string() },
-    }
-}
-
-/// An actor whose whole life is one future, such as a link or a server.
-pub(crate) struct Service<F> {
-    pub body: Arc<F>,
-    pub stop: CancellationToken,
-}
-
-/// A service has no messages.
-pub enum Never {}
-
-/// What a service knows of its place.
-#[derive(Clone)]
-pub struct ServiceCx {
-    pub place: Place,
-    /// Cancelled when the node stops in good order; the service then ends by itself.
-    pub stop: CancellationToken,
-}
-
-impl<F, Fut> Actor for Service<F>
-where
-    F: Fn(ServiceCx) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), Failure>> + Send + 'static,
-{
-    type Msg = Never;
-
-    async fn started(&mut self, cx: &mut Context<Never>) -> Result<(), Failure> {
-        let stop = self.stop.clone();
-        let body = (self.body)(ServiceCx { place: cx.place().clone(), stop: stop.clone() });
-        cx.spawn(async move {
-            body.await?;
-            // A service ends only when told to.
-            if stop.is_cancelled() { Ok(()) } else { Err(Failure::error("ended by itself")) }
-        });
-        Ok(())
-    }
-
-    async fn handle(&mut self, message: Never, _cx: &mut Context<Never>) -> Result<(), Failure> {
-        match message {}
-    }
-
-    async fn stopping(&mut self, cx: &mut Context<Never>) {
-        self.stop.cancel();
-        while cx.tasks.join_next().await.is_some() {}
     }
 }

@@ -15,6 +15,8 @@ pub enum FailureKind {
     Hang,
     /// A process was ended by a signal.
     Signal,
+    /// A process took more memory than it may.
+    Oom,
     /// The other side broke the protocol between us.
     Protocol,
     /// It could not be started.
@@ -26,12 +28,25 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    pub const ALL: [Self; 9] = [
+        Self::Panic,
+        Self::Error,
+        Self::Hang,
+        Self::Signal,
+        Self::Oom,
+        Self::Protocol,
+        Self::Start,
+        Self::Escalated,
+        Self::Stopped,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Panic => "panic",
             Self::Error => "error",
             Self::Hang => "hang",
             Self::Signal => "signal",
+            Self::Oom => "oom",
             Self::Protocol => "protocol",
             Self::Start => "start",
             Self::Escalated => "escalated",
@@ -63,5 +78,5 @@ macro_rules! constructor {
     };
 }
 
-constructor!(panic => Panic, error => Error, hang => Hang, signal => Signal, protocol => Protocol, start => Start,
+constructor!(panic => Panic, error => Error, hang => Hang, signal => Signal, oom => Oom, protocol => Protocol, start => Start,
     escalated => Escalated, stopped => Stopped);

@@ -4,12 +4,16 @@
 //!
 //! ractor's own mailbox has no bound, so it carries only pokes: one at a time, whatever waits here.
 //! A message leaves the queue when its handling begins. Those that still wait when the actor dies are
-//! delivered to its successor; the one in hand is dropped, which tells whoever asked at once.
+//! delivered to its successor; the one in hand is dropped, which tells whoever asked at once. An
+//! incarnation that was given up for lost takes nothing more, should it come back.
+//!
+//! No message is lost in silence: refused, dropped and lost ones are counted by class and reason.
 
 #[cfg(test)]
 mod model;
 
 use crate::actor::Signal;
+use crate::roll::Load;
 use ractor::ActorRef;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +35,16 @@ pub enum Overflow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is gone")]
 pub struct Gone(pub &'static str);
+
+/// Why a question with a deadline has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    #[error("{0} is gone")]
+    Gone(&'static str),
+    /// The actor may still do what it was asked.
+    #[error("{0} did not answer within {1:?}")]
+    Late(&'static str, Duration),
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TellError {
@@ -64,21 +78,22 @@ struct Queue<M> {
     /// A poke is on its way, so another is not needed.
     poked: bool,
     closed: bool,
+    /// Which incarnation may take messages.
+    life: u64,
+    /// Messages taken, by all incarnations.
+    handled: u64,
 }
 
 impl<M: Send + 'static> Mailbox<M> {
     /// `class` names the actor in errors and metrics; `limit` messages wait at most.
     pub fn new(class: &'static str, limit: usize, overflow: Overflow) -> Self {
-        let queue = Queue { waiting: VecDeque::new(), actor: None, poked: false, closed: false };
+        let queue = Queue { waiting: VecDeque::new(), actor: None, poked: false, closed: false, life: 0, handled: 0 };
         Self(Arc::new(Shared { class, limit, overflow, queue: Mutex::new(queue), space: Notify::new() }))
     }
 
     /// Without waiting.
     pub fn tell(&self, message: M) -> Result<(), TellError> {
-        self.push(message).map_err(|(_, error)| {
-            metrics::counter!("watchtree_mailbox_refused_total", "class" => self.0.class).increment(1);
-            error
-        })
+        self.push(message).map_err(|(_, error)| self.refused(error))
     }
 
     /// Waits for space if that is the mailbox's policy.
@@ -88,7 +103,7 @@ impl<M: Send + 'static> Mailbox<M> {
             let space = self.0.space.notified();
             match self.push(message) {
                 Err((back, TellError::Full(_))) if self.0.overflow == Overflow::Wait => message = back,
-                Err((_, error)) => return Err(error),
+                Err((_, error)) => return Err(self.refused(error)),
                 Ok(()) => return Ok(()),
             }
             space.await;
@@ -102,9 +117,16 @@ impl<M: Send + 'static> Mailbox<M> {
         answer.await.map_err(|_| Gone(self.0.class))
     }
 
-    /// As `ask`, and gives up after `within`.
-    pub async fn ask_within<R>(&self, within: Duration, make: impl FnOnce(oneshot::Sender<R>) -> M) -> Result<R, Gone> {
-        tokio::time::timeout(within, self.ask(make)).await.unwrap_or(Err(Gone(self.0.class)))
+    /// As `ask`, and gives up after `within`. Where overflow is `Wait`, the wait for space counts.
+    pub async fn ask_within<R>(
+        &self,
+        within: Duration,
+        make: impl FnOnce(oneshot::Sender<R>) -> M,
+    ) -> Result<R, AskError> {
+        match tokio::time::timeout(within, self.ask(make)).await {
+            Ok(answered) => answered.map_err(|Gone(class)| AskError::Gone(class)),
+            Err(_) => Err(AskError::Late(self.0.class, within)),
+        }
     }
 
     /// Messages waiting now.
@@ -114,6 +136,29 @@ impl<M: Send + 'static> Mailbox<M> {
 
     pub fn class(&self) -> &'static str {
         self.0.class
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        let queue = self.lock();
+        Load { depth: queue.waiting.len(), limit: self.0.limit, handled: queue.handled }
+    }
+
+    fn refused(&self, error: TellError) -> TellError {
+        let reason = match error {
+            TellError::Full(_) => "full",
+            TellError::Gone(_) => "gone",
+        };
+        let class = self.0.class;
+        metrics::counter!("watchtree_mailbox_refused_total", "class" => class, "reason" => reason).increment(1);
+        error
+    }
+
+    fn lost(&self, count: usize, reason: &'static str) {
+        if count > 0 {
+            let class = self.0.class;
+            let lost = metrics::counter!("watchtree_mailbox_lost_total", "class" => class, "reason" => reason);
+            lost.increment(count as u64);
+        }
     }
 
     fn push(&self, message: M) -> Result<(), (M, TellError)> {
@@ -137,14 +182,20 @@ impl<M: Send + 'static> Mailbox<M> {
         Ok(())
     }
 
-    /// Someone comes: what is told from here on waits for it.
-    pub(crate) fn open(&self) {
-        self.lock().closed = false;
+    /// Someone comes: what is told from here on waits for it. Returns which incarnation it is.
+    pub(crate) fn open(&self) -> u64 {
+        let mut queue = self.lock();
+        queue.closed = false;
+        queue.life += 1;
+        queue.life
     }
 
-    /// A new incarnation takes over; what waited is its first work.
-    pub(crate) fn attach(&self, actor: ActorRef<Signal>) {
+    /// The incarnation takes over; what waited is its first work.
+    pub(crate) fn attach(&self, actor: ActorRef<Signal>, life: u64) {
         let mut queue = self.lock();
+        if queue.life != life {
+            return;
+        }
         queue.actor = Some(actor);
         queue.poked = false;
         if !queue.waiting.is_empty() {
@@ -159,32 +210,60 @@ impl<M: Send + 'static> Mailbox<M> {
         queue.actor = None;
         let dropped = std::mem::take(&mut queue.waiting);
         drop(queue);
+        self.lost(dropped.len(), "closed");
         drop(dropped);
         self.0.space.notify_waiters();
     }
 
     /// How many wait now. What comes after this pokes again.
-    pub(crate) fn begin_batch(&self) -> usize {
+    pub(crate) fn begin_batch(&self, life: u64) -> usize {
         let mut queue = self.lock();
+        if queue.life != life {
+            return 0;
+        }
         queue.poked = false;
         queue.waiting.len()
     }
 
-    /// The oldest that waits.
-    pub(crate) fn pop(&self) -> Option<M> {
+    /// The oldest that waits, and the duty to finish it.
+    pub(crate) fn pop(&self, life: u64) -> Option<(M, InHand<'_, M>)> {
         let mut queue = self.lock();
+        if queue.life != life {
+            return None;
+        }
         let was_full = queue.waiting.len() >= self.0.limit;
         let message = queue.waiting.pop_front();
+        queue.handled += u64::from(message.is_some());
         drop(queue);
         // All of them: a permit for one is lost if two places come free before the first sender looks.
         if was_full {
             self.0.space.notify_waiters();
         }
-        message
+        Some((message?, InHand { mailbox: self, done: false }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<M>> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A message whose handling has begun. Dropped before `done`, it died with its actor.
+pub(crate) struct InHand<'a, M: Send + 'static> {
+    mailbox: &'a Mailbox<M>,
+    done: bool,
+}
+
+impl<M: Send + 'static> InHand<'_, M> {
+    pub fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl<M: Send + 'static> Drop for InHand<'_, M> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.mailbox.lost(1, "died");
+        }
     }
 }
 

@@ -1,6 +1,8 @@
-//! The roll: every actor of this node, by path, with its state. What `watchtree tree` shows.
+//! The roll: every actor and port of this node, by path, with its state. What `watchtree tree` shows.
 
 use crate::Failure;
+use crate::history::History;
+use crate::steer::Reins;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,15 +15,18 @@ pub enum State {
     Running,
     /// Failed, and waiting for its restart.
     Backoff,
-    /// Failed too often; stays down until it is resumed.
+    /// Failed too often or parked by hand; stays down until it is resumed.
     Parked,
-    /// Stopped in good order.
+    /// Stopped in good order, or finished its work.
     Stopped,
     /// Failed for good; its supervisor failed with it.
     Failed,
 }
 
 impl State {
+    pub const ALL: [Self; 6] =
+        [Self::Starting, Self::Running, Self::Backoff, Self::Parked, Self::Stopped, Self::Failed];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -34,55 +39,159 @@ impl State {
     }
 }
 
+/// How much waits for an actor, and how much it has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Messages waiting now.
+    pub depth: usize,
+    /// How many may wait.
+    pub limit: usize,
+    /// Messages handled since the node started, over all incarnations.
+    pub handled: u64,
+}
+
 #[derive(Debug, Clone)]
 pub struct Status {
+    /// The kind of actor or port: its label in metrics.
+    pub class: &'static str,
     pub state: State,
     pub restarts: u64,
     pub since: SystemTime,
     pub last: Option<Failure>,
     pub note: Option<String>,
+    /// Of a port: its process, while it runs.
+    pub pid: Option<u32>,
+    /// Of an actor with a mailbox.
+    pub load: Option<Load>,
+    /// Of a parked child: when the slow timer tries it again.
+    pub resumes: Option<SystemTime>,
+}
+
+pub(crate) type Gauge = Arc<dyn Fn() -> Load + Send + Sync>;
+
+/// One row.
+struct Entry {
+    status: Status,
+    gauge: Option<Gauge>,
+    /// `None` for the top and for ports.
+    reins: Option<Reins>,
 }
 
 /// Cheap to clone; one per node.
 #[derive(Clone, Default)]
-pub struct Roll(Arc<Mutex<BTreeMap<String, Status>>>);
+pub struct Roll(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    rows: Mutex<BTreeMap<String, Entry>>,
+    history: History,
+}
 
 impl Roll {
+    /// One whose failures outlive the process.
+    pub fn with_history(history: History) -> Self {
+        Self(Arc::new(Inner { rows: Mutex::default(), history }))
+    }
+
+    pub fn history(&self) -> &History {
+        &self.0.history
+    }
+
     pub fn snapshot(&self) -> Vec<(String, Status)> {
-        self.lock().iter().map(|(path, status)| (path.clone(), status.clone())).collect()
+        let rows: Vec<_> = self.lock().iter().map(|(path, entry)| (path.clone(), entry.reading())).collect();
+        // Gauges lock their mailboxes: not while the roll is locked.
+        rows.into_iter().map(|(path, (status, gauge))| (path, read(status, gauge))).collect()
     }
 
     pub fn get(&self, path: &str) -> Option<Status> {
-        self.lock().get(path).cloned()
+        let (status, gauge) = self.lock().get(path)?.reading();
+        Some(read(status, gauge))
+    }
+
+    /// A child takes its place; what is known of earlier ones at this path stays.
+    pub(crate) fn enroll(&self, path: &str, class: &'static str, gauge: Option<Gauge>, reins: Option<Reins>) {
+        let mut rows = self.lock();
+        let entry = rows.entry(path.to_owned()).or_insert_with(|| Entry::new(class));
+        (entry.status.class, entry.gauge, entry.reins) = (class, gauge, reins);
+    }
+
+    /// Removes a row and those below it.
+    pub(crate) fn strike(&self, path: &str) {
+        let below = format!("{path}/");
+        self.lock().retain(|row, _| row != path && !row.starts_with(&below));
+    }
+
+    pub(crate) fn reins(&self, path: &str) -> Option<Reins> {
+        self.lock().get(path)?.reins.clone()
+    }
+
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
     }
 
     pub(crate) fn set(&self, path: &str, state: State, failure: Option<Failure>) {
-        let mut roll = self.lock();
-        let new = || Status { state, restarts: 0, since: SystemTime::now(), last: None, note: None };
-        let status = roll.entry(path.to_owned()).or_insert_with(new);
+        let mut rows = self.lock();
+        let Some(entry) = rows.get_mut(path) else { return };
+        let status = &mut entry.status;
         if status.state != state {
             status.since = SystemTime::now();
         }
         status.state = state;
+        status.resumes = None;
         if failure.is_some() {
             status.last = failure;
             status.note = None;
         }
     }
 
+    pub(crate) fn set_pid(&self, path: &str, pid: Option<u32>) {
+        self.change(path, |status| status.pid = pid);
+    }
+
+    pub(crate) fn set_resumes(&self, path: &str, at: Option<SystemTime>) {
+        self.change(path, |status| status.resumes = at);
+    }
+
     pub(crate) fn count_restart(&self, path: &str) {
-        if let Some(status) = self.lock().get_mut(path) {
-            status.restarts += 1;
-        }
+        self.change(path, |status| status.restarts += 1);
     }
 
     pub(crate) fn note(&self, path: &str, text: String) {
-        if let Some(status) = self.lock().get_mut(path) {
-            status.note = Some(text);
+        self.change(path, |status| status.note = Some(text));
+    }
+
+    fn change(&self, path: &str, change: impl FnOnce(&mut Status)) {
+        if let Some(entry) = self.lock().get_mut(path) {
+            change(&mut entry.status);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Status>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.0.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Entry {
+    fn new(class: &'static str) -> Self {
+        let status = Status {
+            class,
+            state: State::Starting,
+            restarts: 0,
+            since: SystemTime::now(),
+            last: None,
+            note: None,
+            pid: None,
+            load: None,
+            resumes: None,
+        };
+        Self { status, gauge: None, reins: None }
+    }
+
+    fn reading(&self) -> (Status, Option<Gauge>) {
+        (self.status.clone(), self.gauge.clone())
+    }
+}
+
+fn read(status: Status, gauge: Option<Gauge>) -> Status {
+    Status { load: gauge.map(|gauge| gauge()), ..status }
 }

@@ -1,7 +1,7 @@
 //! A running tree, as `main` holds it.
 
 use crate::life::{Alive, Ending, Leash, Remains};
-use crate::supervisor::{KILL_WITHIN, Supervisor, SupervisorStart, close_mailboxes, start_failure};
+use crate::supervisor::{KILL_WITHIN, Supervisor, SupervisorStart, start_failure};
 use crate::tree::{Node, Tree};
 use crate::{Failure, Roll};
 use ractor::Actor;
@@ -26,23 +26,29 @@ pub struct Root {
 impl Root {
     /// Starts everything in order, or nothing.
     pub async fn start(tree: Tree, roll: Roll) -> Result<Self, Failure> {
-        let path = tree.name.clone();
-        let stop_within = Node::stop_within_of(&tree);
-        let tree = Arc::new(tree);
+        let node = Arc::new(Node::from(tree));
+        let path = node.name.clone();
+        let stop_within = node.stop_within;
         let ending = Ending::default();
         let (alive, remains) = Alive::new(None);
-        let (up, top) = (path.clone(), tree.clone());
-        let start = SupervisorStart { tree: top, path: up, roll: roll.clone(), ending: ending.clone(), alive };
+        roll.enroll(&path, node.class, None, None);
+        let start = SupervisorStart {
+            node: node.clone(),
+            path: path.clone(),
+            roll: roll.clone(),
+            ending: ending.clone(),
+            alive,
+        };
         let started = Actor::spawn(None, Supervisor, start).await;
         let (actor, handle) = started.map_err(|error| {
-            tree.children.iter().for_each(close_mailboxes);
+            node.close_mailboxes();
             start_failure(error)
         })?;
         let ended = CancellationToken::new();
         let over = ended.clone().drop_guard();
         tokio::spawn(async move {
             let _ = handle.await;
-            tree.children.iter().for_each(close_mailboxes);
+            node.close_mailboxes();
             drop(over);
         });
         Ok(Self { leash: Leash(actor.get_cell()), remains, ending, ended, path, roll, stop_within })

@@ -1,42 +1,57 @@
-//! Runs one [`Tree`]: starts its children in order, restarts what fails, stops in reverse.
+//! Runs one tree: starts its children in order, restarts what fails, stops in reverse.
 //!
-//!   child fails ──▶ within its budget? ──yes──▶ pause ──▶ start again (and those after it, if the strategy says so)
+//!   child fails ──▶ within its budget? ──yes──▶ pause ──▶ start again, and those whom the strategy took down with it
 //!                          └──no──▶ park it, or stop all and fail: the supervisor above decides
 //!
 //! The decisions are in `policy`; here they meet ractor.
 
+mod ended;
+mod orders;
 mod slot;
 mod starting;
 
+use crate::Failure;
 use crate::actor::failure_of;
+use crate::dynamic::StartError;
 use crate::life::{Alive, Ending};
-use crate::policy::{Exhausted, RestartLog, Strategy};
+use crate::policy::RestartLog;
 use crate::roll::{Roll, State};
-use crate::tree::{Kind, Node, Tree};
-use crate::{Failure, FailureKind};
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
-use slot::Slot;
+use crate::steer::{Act, SteerError};
+use crate::tree::{Branch, Node};
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use slot::{Phase, Slot};
 pub(crate) use starting::start_failure;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tracing::{error, warn};
 
 /// For what is left of an actor to go once it was killed. Only a blocked thread takes longer.
 pub(crate) const KILL_WITHIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct Supervisor;
 
-#[derive(Debug)]
+/// What a supervisor is told by others than its children.
 pub(crate) enum Order {
     /// The pause before a restart is over.
-    Restart { index: usize, generation: u64 },
+    Restart { key: u64, generation: u64 },
+    /// A parked child has been down for long enough to be tried again.
+    Try { key: u64, generation: u64 },
+    /// The watchdog has found this incarnation hanging.
+    Hung { key: u64, generation: u64, failure: Failure, blocks: bool },
+    /// An operator wants this.
+    Steer { key: u64, act: Act, by: String, reply: oneshot::Sender<Result<String, SteerError>> },
+    /// A new child, of a dynamic supervisor.
+    Add { child: Box<Node>, reply: oneshot::Sender<Result<(), StartError>> },
+    /// False if there is none of that name.
+    Remove { name: String, reply: oneshot::Sender<bool> },
 }
 
 impl ractor::Message for Order {}
 
 pub(crate) struct SupervisorStart {
-    pub tree: Arc<Tree>,
+    pub node: Arc<Node>,
     pub path: String,
     pub roll: Roll,
     pub ending: Ending,
@@ -44,14 +59,18 @@ pub(crate) struct SupervisorStart {
 }
 
 pub(crate) struct Supervising {
-    tree: Arc<Tree>,
+    branch: Arc<Branch>,
     path: String,
     roll: Roll,
-    me: ActorCell,
+    me: ActorRef<Order>,
     began: Instant,
     /// Restarts of the children that escalate, together.
     log: RestartLog,
-    slots: Vec<Slot>,
+    /// In start order.
+    slots: BTreeMap<u64, Slot>,
+    next_key: u64,
+    /// Who sits in which slot.
+    seats: HashMap<ActorId, u64>,
     /// Pauses before restarts; they end with the supervisor.
     pauses: JoinSet<()>,
     ending: Ending,
@@ -64,9 +83,12 @@ impl Actor for Supervisor {
     type Arguments = SupervisorStart;
 
     async fn pre_start(&self, me: ActorRef<Order>, start: SupervisorStart) -> Result<Supervising, ActorProcessingErr> {
-        let mut state = Supervising::new(start, me.get_cell());
+        let mut state = Supervising::new(start, me)?;
         state.start_all().await?;
         state.roll.set(&state.path, State::Running, None);
+        if let Some(dynamic) = &state.branch.dynamic {
+            dynamic.attach(state.me.clone());
+        }
         Ok(state)
     }
 
@@ -76,11 +98,7 @@ impl Actor for Supervisor {
         order: Order,
         state: &mut Supervising,
     ) -> Result<(), ActorProcessingErr> {
-        let Order::Restart { index, generation } = order;
-        if state.slots[index].generation == generation {
-            state.restart(index).await?;
-        }
-        Ok(())
+        Ok(state.obey(order).await?)
     }
 
     async fn handle_supervisor_evt(
@@ -90,154 +108,96 @@ impl Actor for Supervisor {
         state: &mut Supervising,
     ) -> Result<(), ActorProcessingErr> {
         let (cell, failure) = match event {
-            SupervisionEvent::ActorFailed(cell, error) => (cell, failure_of(&error)),
+            SupervisionEvent::ActorFailed(cell, error) => (cell, Some(failure_of(&error))),
             SupervisionEvent::ActorTerminated(cell, last_state, reason) => {
                 // A successor waits until all of it is gone.
                 drop(last_state);
-                (cell, Failure::error(reason.unwrap_or_else(|| "ended by itself".to_owned())))
+                (cell, reason.map(Failure::error))
             }
             _ => return Ok(()),
         };
         // A child that was stopped on purpose has left its slot already.
-        let Some(index) = state.slots.iter().position(|slot| slot.holds(&cell)) else { return Ok(()) };
-        Ok(state.child_failed(index, failure).await?)
+        let Some(key) = state.seats.remove(&cell.get_id()) else { return Ok(()) };
+        match failure {
+            Some(failure) => Ok(state.child_failed(key, failure).await?),
+            None => Ok(state.child_finished(key).await?),
+        }
     }
 
     async fn post_stop(&self, _me: ActorRef<Order>, state: &mut Supervising) -> Result<(), ActorProcessingErr> {
-        state.stop_from(0, State::Stopped).await;
+        state.stop_all(State::Stopped).await;
         state.roll.set(&state.path, State::Stopped, None);
         Ok(())
     }
 }
 
 impl Supervising {
-    fn new(start: SupervisorStart, me: ActorCell) -> Self {
-        let SupervisorStart { tree, path, roll, ending, alive } = start;
-        let slots = tree.children.iter().map(|node| Slot::new(format!("{path}/{}", node.name), tree.intensity));
-        Self {
-            slots: slots.collect(),
+    fn new(start: SupervisorStart, me: ActorRef<Order>) -> Result<Self, Failure> {
+        let SupervisorStart { node, path, roll, ending, alive } = start;
+        let Some(branch) = node.branch().cloned() else { return Err(Failure::start("is not a tree")) };
+        let mut supervising = Self {
+            log: RestartLog::new(branch.intensity),
             me,
             began: Instant::now(),
-            log: RestartLog::new(tree.intensity),
+            slots: BTreeMap::new(),
+            next_key: 0,
+            seats: HashMap::new(),
             pauses: JoinSet::new(),
-            tree,
+            branch,
             path,
             roll,
             ending,
             alive,
+        };
+        for child in supervising.branch.clone().children.iter().cloned() {
+            supervising.make_room(child);
         }
+        Ok(supervising)
     }
 
-    async fn restart(&mut self, index: usize) -> Result<(), Failure> {
-        match self.start_from(index).await {
-            Ok(()) => Ok(()),
-            Err((index, failure)) => self.child_failed(index, failure).await,
-        }
-    }
-
-    /// Decides what a failure means; an error of this function is the supervisor's own failure.
-    async fn child_failed(&mut self, index: usize, failure: Failure) -> Result<(), Failure> {
-        let mut failed = (index, failure);
-        // On the way down nothing is restarted; the stop that waits does the rest.
-        while !self.ending.is_ending() {
-            let Some(index) = self.judge(failed.0, failed.1).await? else { return Ok(()) };
-            match self.start_from(index).await {
-                Ok(()) => return Ok(()),
-                Err(again) => failed = again,
-            }
-        }
-        Ok(())
-    }
-
-    /// From which child on to start again now, if any.
-    async fn judge(&mut self, index: usize, failure: Failure) -> Result<Option<usize>, Failure> {
-        let now = self.began.elapsed();
-        let tree = self.tree.clone();
-        let node = &tree.children[index];
-        let slot = &mut self.slots[index];
-        slot.leash = None;
-        slot.generation += 1;
-        let reason = failure.kind.as_str();
-        metrics::counter!("watchtree_actor_failures_total", "class" => node.class, "reason" => reason).increment(1);
-        let earlier = slot.log.recent(now);
-        let too_many_of_it = slot.log.count(now);
-        match node.exhausted {
-            Exhausted::Park if too_many_of_it => {
-                self.park(index, failure);
-                // Its siblings go on, also those that were down with it.
-                return Ok(Some(index));
-            }
-            Exhausted::Escalate if self.log.count(now) => return Err(self.escalate(index, failure).await),
-            _ => {}
-        }
-        if tree.strategy == Strategy::RestForOne {
-            self.stop_from(index + 1, State::Backoff).await;
-        }
-        let slot = &self.slots[index];
-        let pause = node.backoff.pause(earlier, jitter());
-        warn!(path = %slot.path, %failure, ?pause, "failed, will be restarted");
-        self.roll.set(&slot.path, State::Backoff, Some(failure));
-        if pause.is_zero() {
-            return Ok(Some(index));
-        }
-        self.restart_after(pause, index);
-        Ok(None)
-    }
-
-    fn restart_after(&mut self, pause: Duration, index: usize) {
-        let (me, generation) = (self.me.clone(), self.slots[index].generation);
+    /// After `pause`, the supervisor tells itself.
+    fn remind(&mut self, pause: Duration, order: Order) {
+        let me = self.me.clone();
         while self.pauses.try_join_next().is_some() {}
         self.pauses.spawn(async move {
             tokio::time::sleep(pause).await;
             // Fails only if the supervisor ends, and then nothing is to be restarted.
-            let _ = me.send_message(Order::Restart { index, generation });
+            let _ = me.send_message(order);
         });
     }
 
-    fn park(&mut self, index: usize, failure: Failure) {
-        let (node, slot) = (&self.tree.children[index], &mut self.slots[index]);
-        error!(path = %slot.path, %failure, "failed too often and is parked");
-        slot.parked = true;
-        close_mailboxes(node);
-        self.roll.set(&slot.path, State::Parked, Some(failure));
-        metrics::counter!("watchtree_actor_parked_total", "class" => node.class).increment(1);
-    }
-
-    async fn escalate(&mut self, index: usize, failure: Failure) -> Failure {
-        let (tree, path) = (self.tree.clone(), &self.slots[index].path);
-        let (restarts, within) = (tree.intensity.restarts, tree.intensity.within);
-        let escalated = match failure.kind {
-            // The innermost reason is the one to read; the way up adds nothing but length.
-            FailureKind::Escalated => failure.clone(),
-            _ => Failure::escalated(format!("more than {restarts} restarts in {within:?}; last: {path}: {failure}")),
-        };
-        error!(path = %self.path, failure = %escalated, "supervisor gives up");
-        self.stop_from(0, State::Stopped).await;
-        self.roll.set(&self.slots[index].path, State::Failed, Some(failure));
-        self.roll.set(&self.path, State::Failed, Some(escalated.clone()));
-        escalated
+    async fn stop_all(&mut self, state: State) {
+        let keys: Vec<u64> = self.slots.keys().copied().collect();
+        self.stop(&keys, state).await;
+        if self.branch.dynamic.is_some() {
+            // Nobody brings them back: whoever waits for them is told, and their rows go.
+            keys.into_iter().for_each(|key| self.forget_or_mark_done(key, None));
+        }
     }
 
     /// Stops in reverse order, each within its deadline and then by force.
-    async fn stop_from(&mut self, first: usize, state: State) {
-        for index in (first..self.slots.len()).rev() {
-            let (node, slot) = (&self.tree.children[index], &mut self.slots[index]);
-            slot.stop(&self.me, node.stop_within, KILL_WITHIN).await;
-            if self.ending.is_for_good() {
-                close_mailboxes(node);
-            }
-            if !slot.parked {
-                self.roll.set(&slot.path, state, None);
-            }
+    async fn stop(&mut self, keys: &[u64], state: State) {
+        for key in keys.iter().rev() {
+            self.stop_one(*key, state).await;
         }
     }
-}
 
-/// Tells everyone who waits for these actors that nobody comes.
-pub(crate) fn close_mailboxes(node: &Node) {
-    match &node.kind {
-        Kind::Leaf(leaf) => (leaf.close)(),
-        Kind::Tree(tree) => tree.children.iter().for_each(close_mailboxes),
+    async fn stop_one(&mut self, key: u64, state: State) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        if let Some(leash) = &slot.leash {
+            self.seats.remove(&leash.0.get_id());
+        }
+        slot.stop(&self.me.get_cell(), slot.node.stop_within, KILL_WITHIN).await;
+        if self.ending.is_for_good() {
+            slot.node.close_mailboxes();
+        }
+        if slot.phase == Phase::Wanted || slot.phase == Phase::OnTrial {
+            self.roll.set(&slot.path, state, None);
+        }
+    }
+
+    fn me_cell(&self) -> ActorCell {
+        self.me.get_cell()
     }
 }
 

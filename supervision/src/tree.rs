@@ -1,10 +1,15 @@
 //! The tree as data: who is there, in which order they start, what happens when one fails.
 
 use crate::Failure;
-use crate::actor::{Actor, Birth, Never, Runner, Service, ServiceCx, Start};
+use crate::actor::runner::{Birth, Runner, Start};
+use crate::actor::service::Service;
+use crate::actor::{Actor, Never, ServiceCx};
+use crate::dynamic::Dynamic;
 use crate::mailbox::{Mailbox, Overflow};
-use crate::policy::{Backoff, Exhausted, Intensity, Strategy};
+use crate::policy::{AutoShutdown, Backoff, Exhausted, Intensity, Quarantine, Restart, Strategy};
+use crate::roll::Gauge;
 use crate::supervisor::KILL_WITHIN;
+use crate::watchdog::Terms;
 use ractor::{ActorCell, SpawnErr};
 use std::future::Future;
 use std::pin::Pin;
@@ -25,15 +30,29 @@ pub struct Tree {
 pub struct Node {
     pub(crate) name: String,
     pub(crate) class: &'static str,
+    pub(crate) restart: Restart,
+    pub(crate) significant: bool,
     pub(crate) exhausted: Exhausted,
+    pub(crate) quarantine: Quarantine,
     pub(crate) backoff: Backoff,
     pub(crate) stop_within: Duration,
+    pub(crate) terms: Terms,
     pub(crate) kind: Kind,
 }
 
 pub(crate) enum Kind {
     Leaf(Leaf),
-    Tree(Arc<Tree>),
+    Branch(Arc<Branch>),
+}
+
+/// A supervisor as its node has it.
+pub(crate) struct Branch {
+    pub strategy: Strategy,
+    pub intensity: Intensity,
+    pub auto_shutdown: AutoShutdown,
+    pub children: Vec<Arc<Node>>,
+    /// Children come and go through it.
+    pub dynamic: Option<Dynamic>,
 }
 
 type Spawned = Pin<Box<dyn Future<Output = Result<ActorCell, SpawnErr>> + Send>>;
@@ -43,9 +62,12 @@ pub(crate) struct Leaf {
     pub spawn: Box<dyn Fn(Birth) -> Spawned + Send + Sync>,
     /// Tells everyone who waits that nobody comes.
     pub close: Box<dyn Fn() + Send + Sync>,
+    pub gauge: Gauge,
 }
 
 const STOP_WITHIN: Duration = Duration::from_secs(2);
+/// Longer than any message should take, shorter than anybody's patience.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// An actor that `make` builds at each start, reached through `mailbox`.
 ///
@@ -56,16 +78,17 @@ where
     F: Fn() -> Result<A, Failure> + Send + Sync + 'static,
 {
     let make = Arc::new(make);
-    let (to_spawn, to_close) = (mailbox.clone(), mailbox.clone());
+    let (to_spawn, to_close, to_read) = (mailbox.clone(), mailbox.clone(), mailbox.clone());
     let spawn = move |birth: Birth| -> Spawned {
-        let Birth { place, alive, parent } = birth;
-        let start = Start { make: make.clone(), mailbox: to_spawn.clone(), place, alive };
+        let Birth { place, pulse, alive, parent } = birth;
+        let start = Start { make: make.clone(), mailbox: to_spawn.clone(), place, pulse, alive };
         Box::pin(async move {
             let (actor, _) = ractor::Actor::spawn_linked(None, Runner::<A, F>::new(), start, parent).await?;
             Ok(actor.get_cell())
         })
     };
-    Node::leaf(class, Leaf { spawn: Box::new(spawn), close: Box::new(move || to_close.close()) })
+    let close = Box::new(move || to_close.close());
+    Node::new(class, Kind::Leaf(Leaf { spawn: Box::new(spawn), close, gauge: Arc::new(move || to_read.load()) }))
 }
 
 /// An actor whose life is the future that `body` makes at each start.
@@ -80,14 +103,18 @@ where
 }
 
 impl Node {
-    fn leaf(class: &'static str, leaf: Leaf) -> Self {
+    pub(crate) fn new(class: &'static str, kind: Kind) -> Self {
         Self {
             name: class.to_owned(),
             class,
+            restart: Restart::default(),
+            significant: false,
             exhausted: Exhausted::Escalate,
+            quarantine: Quarantine::default(),
             backoff: Backoff::default(),
             stop_within: STOP_WITHIN,
-            kind: Kind::Leaf(leaf),
+            terms: Terms { within: ANSWERS_WITHIN, holds_store: false },
+            kind,
         }
     }
 
@@ -103,6 +130,52 @@ impl Node {
         self
     }
 
+    /// How long a parked child stays down before it is tried again.
+    pub fn quarantine(mut self, quarantine: Quarantine) -> Self {
+        self.quarantine = quarantine;
+        self
+    }
+
+    /// Restarted only if it failed; one that finishes its work stays away.
+    pub fn transient(mut self) -> Self {
+        self.restart = Restart::Transient;
+        self
+    }
+
+    /// Never restarted.
+    pub fn temporary(mut self) -> Self {
+        self.restart = Restart::Temporary;
+        self
+    }
+
+    /// Its end by itself may end its supervisor; see [`Node::auto_shutdown`]. For children that are not permanent.
+    pub fn significant(mut self) -> Self {
+        self.significant = true;
+        self
+    }
+
+    /// Of a tree: ends when its significant children have ended by themselves.
+    pub fn auto_shutdown(mut self, when: AutoShutdown) -> Self {
+        if let Kind::Branch(branch) = &mut self.kind
+            && let Some(branch) = Arc::get_mut(branch)
+        {
+            branch.auto_shutdown = when;
+        }
+        self
+    }
+
+    /// The longest that it may be busy with one message, or silent to the watchdog; beyond it, it hangs.
+    pub fn answers_within(mut self, within: Duration) -> Self {
+        self.terms.within = within;
+        self
+    }
+
+    /// It owns a file that must not have two owners: if its thread is blocked, the process exits with that reason.
+    pub fn holds_store(mut self) -> Self {
+        self.terms.holds_store = true;
+        self
+    }
+
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
@@ -113,23 +186,40 @@ impl Node {
         self
     }
 
+    pub(crate) fn branch(&self) -> Option<&Arc<Branch>> {
+        match &self.kind {
+            Kind::Branch(branch) => Some(branch),
+            Kind::Leaf(_) => None,
+        }
+    }
+
+    /// Tells everyone who waits for these actors that nobody comes.
+    pub(crate) fn close_mailboxes(&self) {
+        match &self.kind {
+            Kind::Leaf(leaf) => (leaf.close)(),
+            Kind::Branch(branch) => branch.children.iter().for_each(|child| child.close_mailboxes()),
+        }
+    }
+}
+
+impl Branch {
     /// What all children may take, one after the other and with force.
-    pub(crate) fn stop_within_of(tree: &Tree) -> Duration {
-        tree.children.iter().map(|child| child.stop_within + KILL_WITHIN).sum::<Duration>() + STOP_WITHIN
+    fn stop_within(&self) -> Duration {
+        self.children.iter().map(|child| child.stop_within + KILL_WITHIN).sum::<Duration>() + STOP_WITHIN
     }
 }
 
 impl From<Tree> for Node {
     fn from(tree: Tree) -> Self {
+        let branch = Branch {
+            strategy: tree.strategy,
+            intensity: tree.intensity,
+            auto_shutdown: AutoShutdown::Never,
+            children: tree.children.into_iter().map(Arc::new).collect(),
+            dynamic: None,
+        };
         // Deeper trees need the sum of what their children may take.
-        let stop_within = Self::stop_within_of(&tree);
-        Self {
-            name: tree.name.clone(),
-            class: "supervisor",
-            exhausted: Exhausted::Escalate,
-            backoff: Backoff::default(),
-            stop_within,
-            kind: Kind::Tree(Arc::new(tree)),
-        }
+        let stop_within = branch.stop_within();
+        Self::new("supervisor", Kind::Branch(Arc::new(branch))).named(tree.name).stop_within(stop_within)
     }
 }

@@ -22,7 +22,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use supervision::{Actor, Backoff, Context, Failure, Gone, Mailbox, Node, Overflow, child};
+use supervision::{Actor, Backoff, Context, Failure, AskError, Gone, Mailbox, Node, Overflow, child};
 use tokio::sync::{oneshot, watch};
 use tokio::task::block_in_place;
 use tracing::{debug, error, info, warn};
@@ -107,7 +107,7 @@ impl Outbox {
     }
 
     /// Within a second: who shows it has others to show.
-    pub async fn status(&self) -> Result<OutboxStatus, Gone> {
+    pub async fn status(&self) -> Result<OutboxStatus, AskError> {
         self.mailbox.ask_within(STATUS_WITHIN, |reply| Msg::Status { reply }).await
     }
 

@@ -69,6 +69,7 @@ proptest! {
         let mut sending: VecDeque<(u32, Sending)> =
             VecDeque::new();
         let mut cx = Context::from_waker(Waker::noop());
+        let mut life = mailbox.open();
         for (n, step) in (0u32..).zip(steps) {
             match step {
                 Step::Tell => prop_assert_eq!(mailbox.tell(n), model.push(n)),
@@ -89,17 +90,22 @@ proptest! {
                 }
                 Step::Take(count) => {
                     let expected: Vec<_> = model.waiting.drain(..count.min(model.waiting.len())).collect();
-                    let taken: Vec<_> = (0..count).filter_map(|_| mailbox.pop()).collect();
+                    let take = |_| mailbox.pop(life).map(|(message, in_hand)| {
+                        in_hand.done();
+                        message
+                    });
+                    let taken: Vec<_> = (0..count).filter_map(take).collect();
                     prop_assert_eq!(taken, expected);
+                    prop_assert!(mailbox.pop(life - 1).is_none(), "who was given up for lost takes nothing");
                 }
-                Step::Batch => prop_assert_eq!(mailbox.begin_batch(), model.waiting.len()),
+                Step::Batch => prop_assert_eq!(mailbox.begin_batch(life), model.waiting.len()),
                 Step::Close => {
                     mailbox.close();
                     model.closed = true;
                     model.waiting.clear();
                 }
                 Step::Open => {
-                    mailbox.open();
+                    life = mailbox.open();
                     model.closed = false;
                 }
             }

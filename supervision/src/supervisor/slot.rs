@@ -2,58 +2,111 @@
 
 use crate::Failure;
 use crate::life::{Ending, Leash, Remains};
-use crate::policy::{Intensity, RestartLog};
+use crate::policy::{Intensity, Restart, RestartLog};
+use crate::tree::Node;
+use crate::watchdog::{Pulse, Watched};
 use ractor::ActorCell;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
 pub(super) struct Slot {
+    pub node: Arc<Node>,
     pub path: String,
     /// Of the child that runs.
     pub leash: Option<Leash>,
     /// Of the latest incarnation, running or not.
     pub remains: Option<Remains>,
+    /// Of the latest incarnation, if it is an actor.
+    pub pulse: Option<(Arc<Pulse>, Watched)>,
     /// For a child that is a supervisor.
     pub ending: Ending,
     /// Failures of this child.
     pub log: RestartLog,
     /// A restart planned for an earlier life is void.
     pub generation: u64,
-    pub parked: bool,
+    pub phase: Phase,
+    /// How often it was parked without health in between.
+    pub quarantines: u32,
+    /// Since when it is ready.
+    pub ready: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It is to run, and does or will soon.
+    Wanted,
+    /// It is tried again after a quarantine, and parked at its first failure until it was well for a while.
+    OnTrial,
+    Parked,
+    /// It has ended and is not to come back by itself.
+    Done,
 }
 
 impl Slot {
-    pub fn new(path: String, intensity: Intensity) -> Self {
+    pub fn new(node: Arc<Node>, path: String, intensity: Intensity) -> Self {
         Self {
+            node,
             path,
             leash: None,
             remains: None,
+            pulse: None,
             ending: Ending::default(),
             log: RestartLog::new(intensity),
             generation: 0,
-            parked: false,
+            phase: Phase::Wanted,
+            quarantines: 0,
+            ready: None,
         }
     }
 
-    pub fn holds(&self, cell: &ActorCell) -> bool {
-        self.leash.as_ref().is_some_and(|leash| leash.0.get_id() == cell.get_id())
+    /// Down, and to be started with its siblings.
+    pub fn is_missing(&self) -> bool {
+        let stays_away = match self.phase {
+            Phase::Parked => true,
+            Phase::Done => self.node.restart == Restart::Temporary,
+            Phase::Wanted | Phase::OnTrial => false,
+        };
+        self.leash.is_none() && !stays_away
     }
 
-    /// Two incarnations never overlap: the second would find the first one's files open.
-    pub async fn await_predecessor(&mut self, within: Duration) -> Result<(), Failure> {
-        if self.is_gone(within).await { Ok(()) } else { Err(Failure::hang("its predecessor blocks a thread")) }
+    /// The child has ended; what is left of it is waited for at the next start. Returns how long it had been ready.
+    pub fn vacate(&mut self) -> Option<Duration> {
+        self.leash = None;
+        self.generation += 1;
+        self.ready.take().map(|ready| ready.elapsed())
+    }
+
+    /// Two incarnations never overlap: the second would find the first one's files open. One that blocks a thread
+    /// cannot be ended, and is fenced instead: its mailbox and its place belong to the successor.
+    pub async fn clear(&mut self, within: Duration) -> Result<(), Failure> {
+        if !self.is_gone(within).await {
+            if self.node.terms.holds_store {
+                // No fence keeps it from its file. If its thread stays blocked, the watchdog ends the process.
+                return Err(Failure::hang("its predecessor still has its store"));
+            }
+            error!(path = %self.path, "its predecessor blocks a thread and is fenced");
+            self.remains = None;
+        }
+        // Also one that is gone: nothing of it is to speak for its successor.
+        if let Some((pulse, _)) = self.pulse.take() {
+            pulse.fence.cancel();
+        }
+        Ok(())
     }
 
     /// In good order within `within`, then by force; `kill_within` is for what is left after that.
     pub async fn stop(&mut self, supervisor: &ActorCell, within: Duration, kill_within: Duration) {
         self.generation += 1;
+        self.ready = None;
         if let Some(leash) = self.leash.take() {
             // What it reports from here on is of no interest, and would carry its state back to us.
             leash.0.unlink(supervisor.clone());
             self.ending.end();
             leash.0.stop(None);
             if self.is_gone(within).await {
+                self.pulse = None;
                 return;
             }
             warn!(path = %self.path, ?within, "did not stop in time and is killed");

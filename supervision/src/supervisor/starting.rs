@@ -3,14 +3,20 @@
 //! While it starts a child it hears nothing else, at most for `START_WITHIN` a child; an end of the
 //! tree is heard at once.
 
-use super::{KILL_WITHIN, Supervising, Supervisor, SupervisorStart};
-use crate::actor::{Birth, Place, failure_of};
+use super::ended::Verdict;
+use super::{KILL_WITHIN, Order, Phase, Slot, Supervising, Supervisor, SupervisorStart};
+use crate::actor::failure_of;
+use crate::actor::place::Place;
+use crate::actor::runner::Birth;
 use crate::life::{Alive, Leash};
 use crate::policy::{Exhausted, Strategy};
 use crate::roll::State;
-use crate::tree::Kind;
+use crate::steer::Reins;
+use crate::tree::{Kind, Leaf, Node};
+use crate::watchdog::{self, Pulse};
 use crate::{Failure, FailureKind};
-use ractor::{Actor, SpawnErr};
+use ractor::{Actor, ActorCell, SpawnErr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tracing::info;
@@ -19,94 +25,144 @@ use tracing::info;
 const START_WITHIN: Duration = Duration::from_secs(20);
 
 impl Supervising {
+    /// A place for one more child, after the others.
+    pub(super) fn make_room(&mut self, node: Arc<Node>) -> u64 {
+        let key = self.next_key;
+        self.next_key += 1;
+        let path = format!("{}/{}", self.path, node.name);
+        let gauge = match &node.kind {
+            Kind::Leaf(leaf) => Some(leaf.gauge.clone()),
+            Kind::Branch(_) => None,
+        };
+        let reins = Reins { supervisor: self.me.clone(), key };
+        self.roll.enroll(&path, node.class, gauge, Some(reins));
+        self.slots.insert(key, Slot::new(node, path, self.branch.intensity));
+        key
+    }
+
     /// A failed start undoes the earlier ones, last first. A child that parks only costs itself.
     pub(super) async fn start_all(&mut self) -> Result<(), Failure> {
         self.roll.set(&self.path, State::Starting, None);
-        for index in 0..self.slots.len() {
-            let Err(failure) = self.start(index).await else { continue };
-            if self.tree.children[index].exhausted == Exhausted::Park && !self.ending.is_ending() {
-                self.start_later(index, failure).await?;
-                if self.tree.strategy == Strategy::RestForOne {
+        let keys: Vec<u64> = self.slots.keys().copied().collect();
+        for key in keys {
+            let Err(failure) = self.start(key).await else { continue };
+            if self.slots[&key].node.exhausted == Exhausted::Park && !self.ending.is_ending() {
+                self.start_later(key, failure).await?;
+                if self.branch.strategy == Strategy::RestForOne {
                     // Those after it start with it.
                     break;
                 }
                 continue;
             }
-            return Err(self.undo_start(index, failure).await);
+            return Err(self.undo_start(key, failure).await);
         }
         Ok(())
     }
 
-    async fn undo_start(&mut self, index: usize, failure: Failure) -> Failure {
-        let slot = &self.slots[index];
+    async fn undo_start(&mut self, key: u64, failure: Failure) -> Failure {
+        let slot = &self.slots[&key];
         // The innermost path says it all; the supervisors above repeat it unchanged.
-        let named = match self.tree.children[index].kind {
+        let named = match slot.node.kind {
             Kind::Leaf(_) => Failure { text: format!("{}: {}", slot.path, failure.text), ..failure.clone() },
-            Kind::Tree(_) => failure.clone(),
+            Kind::Branch(_) => failure.clone(),
         };
-        self.stop_from(0, State::Stopped).await;
-        self.roll.set(&self.slots[index].path, State::Failed, Some(failure));
+        let path = slot.path.clone();
+        self.stop_all(State::Stopped).await;
+        self.roll.set(&path, State::Failed, Some(failure));
         self.roll.set(&self.path, State::Failed, Some(named.clone()));
         named
     }
 
     /// Its restart is an order like any other, so that its siblings need not wait for it.
-    async fn start_later(&mut self, index: usize, failure: Failure) -> Result<(), Failure> {
-        if self.judge(index, failure).await?.is_some() {
-            self.restart_after(Duration::ZERO, index);
+    async fn start_later(&mut self, key: u64, failure: Failure) -> Result<(), Failure> {
+        if let Verdict::StartFrom(key) = self.judge(key, failure).await? {
+            let generation = self.slots.get(&key).map_or(0, |slot| slot.generation);
+            self.remind(Duration::ZERO, Order::Restart { key, generation });
         }
         Ok(())
     }
 
-    async fn start(&mut self, index: usize) -> Result<(), Failure> {
-        let (node, slot) = (&self.tree.children[index], &mut self.slots[index]);
+    pub(super) async fn start(&mut self, key: u64) -> Result<(), Failure> {
+        let Some(slot) = self.slots.get_mut(&key) else { return Err(Failure::stopped("was forgotten")) };
         slot.generation += 1;
         self.roll.set(&slot.path, State::Starting, None);
-        slot.await_predecessor(KILL_WITHIN).await?;
+        slot.clear(KILL_WITHIN).await?;
         let (alive, remains) = Alive::new(Some(&self.alive));
         slot.remains = Some(remains);
+        let node = slot.node.clone();
         let cell = match &node.kind {
-            Kind::Leaf(leaf) => {
-                let place = Place::new(&slot.path, self.roll.clone());
-                let spawning = timeout(START_WITHIN, (leaf.spawn)(Birth { place, alive, parent: self.me.clone() }));
-                let started = tokio::select! {
-                    biased;
-                    () = self.ending.begun() => return Err(Failure::stopped("stopped while it started")),
-                    started = spawning => started,
-                };
-                started.map_err(|_| Failure::hang(format!("did not start within {START_WITHIN:?}")))?
-            }
-            Kind::Tree(tree) => {
-                slot.ending = self.ending.below();
-                let (path, ending, roll) = (slot.path.clone(), slot.ending.clone(), self.roll.clone());
-                let start = SupervisorStart { tree: tree.clone(), path, roll, ending, alive };
-                let started = Box::pin(Actor::spawn_linked(None, Supervisor, start, self.me.clone())).await;
-                started.map(|(actor, _)| actor.get_cell())
-            }
+            Kind::Leaf(leaf) => self.start_leaf(key, &node, leaf, alive).await?,
+            Kind::Branch(_) => self.start_branch(key, &node, alive).await?,
         };
-        slot.leash = Some(Leash(cell.map_err(start_failure)?));
+        self.seats.insert(cell.get_id(), key);
+        if let Some(slot) = self.slots.get_mut(&key) {
+            (slot.leash, slot.ready) = (Some(Leash(cell)), Some(Instant::now()));
+        }
         Ok(())
     }
 
-    /// Starts the child, and under `rest_for_one` those after it that are down with it.
-    pub(super) async fn start_from(&mut self, index: usize) -> Result<(), (usize, Failure)> {
-        let last = match self.tree.strategy {
-            Strategy::OneForOne => index,
-            Strategy::RestForOne => self.slots.len() - 1,
+    async fn start_leaf(&mut self, key: u64, node: &Node, leaf: &Leaf, alive: Alive) -> Result<ActorCell, Failure> {
+        let Some(slot) = self.slots.get_mut(&key) else { return Err(Failure::stopped("was forgotten")) };
+        let reins = Reins { supervisor: self.me.clone(), key };
+        let history = self.roll.history().clone();
+        let pulse = Pulse::new(&slot.path, node.class, node.terms, reins, slot.generation, history);
+        slot.pulse = Some((pulse.clone(), watchdog::watch(pulse.clone())));
+        let place = Place::new(&slot.path, self.roll.clone(), pulse.fence.clone());
+        let birth = Birth { place, pulse, alive, parent: self.me.get_cell() };
+        // A task of its own: a start that blocks its thread must not block its supervisor.
+        let mut spawning = tokio::spawn((leaf.spawn)(birth));
+        let started = tokio::select! {
+            biased;
+            () = self.ending.begun() => None,
+            started = timeout(START_WITHIN, &mut spawning) => Some(started),
         };
-        for index in index..=last {
-            if self.slots[index].leash.is_some() || self.slots[index].parked {
+        let failure = match started {
+            Some(Ok(Ok(Ok(cell)))) => return Ok(cell),
+            Some(Ok(Ok(Err(error)))) => return Err(start_failure(error)),
+            Some(Ok(Err(error))) => return Err(Failure::start(error)),
+            Some(Err(_)) => Failure::hang(format!("did not start within {START_WITHIN:?}")),
+            None => Failure::stopped("stopped while it started"),
+        };
+        spawning.abort();
+        Err(failure)
+    }
+
+    async fn start_branch(&mut self, key: u64, node: &Arc<Node>, alive: Alive) -> Result<ActorCell, Failure> {
+        let Some(slot) = self.slots.get_mut(&key) else { return Err(Failure::stopped("was forgotten")) };
+        slot.ending = self.ending.below();
+        let (path, ending, roll) = (slot.path.clone(), slot.ending.clone(), self.roll.clone());
+        let start = SupervisorStart { node: node.clone(), path, roll, ending, alive };
+        let started = Box::pin(Actor::spawn_linked(None, Supervisor, start, self.me.get_cell())).await;
+        started.map(|(actor, _)| actor.get_cell()).map_err(start_failure)
+    }
+
+    /// Starts the child, and those that the strategy took down with it.
+    pub(super) async fn start_from(&mut self, key: u64) -> Result<(), (u64, Failure)> {
+        let keys: Vec<u64> = self.slots.keys().copied().collect();
+        let Some(index) = keys.iter().position(|other| *other == key) else { return Ok(()) };
+        for key in &keys[self.branch.strategy.affected(index, keys.len())] {
+            if !self.slots.get(key).is_some_and(Slot::is_missing) {
                 continue;
             }
-            let began = Instant::now();
-            self.start(index).await.map_err(|failure| (index, failure))?;
-            let class = self.tree.children[index].class;
-            self.roll.count_restart(&self.slots[index].path);
-            metrics::counter!("watchtree_actor_restarts_total", "class" => class).increment(1);
-            metrics::histogram!("watchtree_actor_restart_seconds", "class" => class)
-                .record(began.elapsed().as_secs_f64());
-            info!(path = %self.slots[index].path, "restarted");
+            let reason = self.slots.get(key).and_then(|slot| self.roll.get(&slot.path)?.last);
+            let reason = reason.map_or("sibling", |failure| failure.kind.as_str());
+            self.start_again(*key, reason).await.map_err(|failure| (*key, failure))?;
         }
+        Ok(())
+    }
+
+    pub(super) async fn start_again(&mut self, key: u64, reason: &'static str) -> Result<(), Failure> {
+        let began = Instant::now();
+        self.start(key).await?;
+        let Some(slot) = self.slots.get_mut(&key) else { return Ok(()) };
+        if slot.phase == Phase::Done {
+            slot.phase = Phase::Wanted;
+        }
+        let class = slot.node.class;
+        self.roll.count_restart(&slot.path);
+        metrics::counter!("watchtree_actor_restarts_total", "class" => class, "reason" => reason).increment(1);
+        metrics::histogram!("watchtree_actor_restart_seconds", "class" => class).record(began.elapsed().as_secs_f64());
+        info!(path = %slot.path, "restarted");
         Ok(())
     }
 }

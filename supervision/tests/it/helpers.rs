@@ -56,6 +56,10 @@ pub enum Msg {
     HoldAndPanic(oneshot::Receiver<()>, oneshot::Sender<u32>),
     /// Never returns from the handler.
     Hang,
+    /// Blocks the thread until released, then goes on.
+    Block(std::sync::mpsc::Receiver<()>),
+    /// Ends without failure.
+    Finish,
     Write(String),
 }
 
@@ -108,6 +112,8 @@ impl Actor for Puppet {
                 panic!("with a question in its hand");
             }
             Msg::Hang => std::future::pending().await,
+            Msg::Block(until) => drop(until.recv()),
+            Msg::Finish => cx.finish(),
             Msg::Write(text) => self.journal.write(text),
         }
         Ok(())

@@ -3,7 +3,7 @@
 use crate::helpers::*;
 use proptest::prelude::*;
 use std::time::Duration;
-use supervision::{Actor, Context, Failure, Gone, Intensity, Mailbox, Overflow, Strategy, TellError, child};
+use supervision::{Actor, AskError, Context, Failure, Gone, Intensity, Mailbox, Overflow, Strategy, TellError, child};
 use tokio::sync::oneshot;
 
 #[tokio::test]
@@ -75,7 +75,8 @@ async fn a_sender_that_waits_for_space_is_told_when_the_node_stops() {
 #[tokio::test]
 async fn a_question_with_a_deadline_gives_up_alone() {
     let mailbox: Mailbox<Msg> = Mailbox::new("puppet", 1, Overflow::Refuse);
-    assert_eq!(mailbox.ask_within(Duration::from_millis(5), Msg::Count).await, Err(Gone("puppet")));
+    let within = Duration::from_millis(5);
+    assert_eq!(mailbox.ask_within(within, Msg::Count).await, Err(AskError::Late("puppet", within)));
     assert_eq!(mailbox.depth(), 1, "nobody has come, and somebody may");
 }
 

@@ -1,11 +1,22 @@
 //! What supervision promises, tried on a real runtime with real processes.
 
+mod dynamic;
 mod escalation;
+mod hangs;
 mod helpers;
 mod latency;
 mod mailboxes;
+mod otp;
+mod port_confined;
 mod port_ends;
+mod port_memory;
+mod port_orphans;
+mod port_progress;
+mod port_thousand;
 mod ports;
+mod quarantine;
 mod remains;
 mod restarts;
+mod soak;
+mod steering;
 mod stopping;

@@ -94,7 +94,7 @@ async fn check(strategy: Strategy, order: fn() -> Order) {
     for n in 1..=RESTARTS {
         match strategy {
             Strategy::OneForOne => mailbox.tell(order()).unwrap_or_else(|error| panic!("{error}")),
-            Strategy::RestForOne => tell(&other, Msg::Panic("first".to_owned())),
+            Strategy::RestForOne | Strategy::OneForAll => tell(&other, Msg::Panic("first".to_owned())),
         }
         eventually("it restarts", || restarts(&roll, "top/holder") >= n).await;
         assert!(roll.get("top/holder").and_then(|status| status.last).is_none_or(|last| last.text == "told to"));
@@ -118,6 +118,11 @@ async fn after_an_error_the_successor_finds_everything_closed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_task_failed_the_successor_finds_everything_closed() {
     check(Strategy::OneForOne, || Order::FailInTask).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_stop_with_all_siblings_the_successor_finds_everything_closed() {
+    check(Strategy::OneForAll, || Order::Fail).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,8 +151,15 @@ impl Actor for Blocking {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn while_a_predecessor_blocks_a_thread_no_successor_is_made_and_that_is_told() {
+struct Blocked {
+    release: std::sync::mpsc::Sender<()>,
+    made: Arc<AtomicUsize>,
+    root: supervision::Root,
+    roll: supervision::Roll,
+}
+
+/// One whose first incarnation has failed and left a blocked thread behind.
+async fn blocked(configure: fn(supervision::Node) -> supervision::Node) -> Blocked {
     let (release, until) = std::sync::mpsc::channel::<()>();
     let until = Arc::new(std::sync::Mutex::new(until));
     let (mailbox, made) = (Mailbox::new("blocking", 10, Overflow::Refuse), Arc::new(AtomicUsize::new(0)));
@@ -156,15 +168,30 @@ async fn while_a_predecessor_blocks_a_thread_no_successor_is_made_and_that_is_to
         counted.fetch_add(1, Ordering::SeqCst);
         Ok(Blocking(until.clone()))
     };
-    let blocking = child("blocking", &mailbox, make).backoff(BRISK);
-    let (root, roll) = start(tree("top", Strategy::OneForOne, 1000, vec![blocking])).await;
+    // Longer than the test: what is tested here is what a supervisor does without its watchdog's help.
+    let blocking = child("blocking", &mailbox, make).backoff(BRISK).answers_within(Duration::from_secs(600));
+    let (root, roll) = start(tree("top", Strategy::OneForOne, 1000, vec![configure(blocking)])).await;
     // A task that has not begun can still be ended.
     eventually("the task blocks its thread", || at_work.try_lock().is_err()).await;
     mailbox.tell(Order::Fail).unwrap_or_else(|error| panic!("{error}"));
-    let hangs = Failure::hang("its predecessor blocks a thread");
+    Blocked { release, made, root, roll }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_a_predecessor_has_its_store_no_successor_is_made_and_that_is_told() {
+    let Blocked { release, made, root, roll } = blocked(supervision::Node::holds_store).await;
+    let hangs = Failure::hang("its predecessor still has its store");
     eventually("it is told", || roll.get("top/blocking").and_then(|status| status.last) == Some(hangs.clone())).await;
     assert_eq!(made.load(Ordering::SeqCst), 1);
     drop(release);
     eventually("the successor comes", || made.load(Ordering::SeqCst) == 2).await;
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_predecessor_that_blocks_a_thread_and_holds_no_store_is_left_behind() {
+    let Blocked { release, made, root, .. } = blocked(|node| node).await;
+    eventually("the successor comes", || made.load(Ordering::SeqCst) == 2).await;
+    drop(release);
     root.stop().await;
 }

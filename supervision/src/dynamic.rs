@@ -1,0 +1,93 @@
+//! Dynamic supervisors: children that come and go at run time, such as connections and jobs.
+//!
+//!   gateway ──start, stop──▶ [dynamic] ──▶ its supervisor, wherever that stands in the tree
+//!
+//! When the supervisor is restarted it begins without children, as OTP's do: whoever started them knows
+//! whether they are still wanted.
+
+use crate::Failure;
+use crate::policy::{AutoShutdown, Intensity, Strategy};
+use crate::supervisor::Order;
+use crate::tree::{Branch, Kind, Node};
+use ractor::ActorRef;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// For all children of a dynamic supervisor to stop, as long as they stop at once when they are told.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// The way to a dynamic supervisor. Cheap to clone; stays valid across its restarts.
+#[derive(Clone)]
+pub struct Dynamic(Arc<Shared>);
+
+struct Shared {
+    name: String,
+    limit: usize,
+    supervisor: Mutex<Option<ActorRef<Order>>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    #[error("{name} has {limit} children already")]
+    Full { name: String, limit: usize },
+    #[error("{name} has a child {child} already")]
+    Taken { name: String, child: String },
+    #[error("{0} does not run")]
+    Gone(String),
+    #[error("{0}")]
+    Failed(Failure),
+}
+
+impl Dynamic {
+    /// At most `limit` children at once.
+    pub fn new(name: impl Into<String>, limit: usize) -> Self {
+        Self(Arc::new(Shared { name: name.into(), limit, supervisor: Mutex::default() }))
+    }
+
+    /// The supervisor, to be put into a tree once. `intensity` is of its children together.
+    pub fn node(&self, intensity: Intensity) -> Node {
+        let branch = Branch {
+            strategy: Strategy::OneForOne,
+            intensity,
+            auto_shutdown: AutoShutdown::Never,
+            children: Vec::new(),
+            dynamic: Some(self.clone()),
+        };
+        Node::new("supervisor", Kind::Branch(Arc::new(branch))).named(&self.0.name).stop_within(STOP_WITHIN)
+    }
+
+    /// Returns when the child is ready; one that fails to start is not kept.
+    pub async fn start(&self, child: Node) -> Result<(), StartError> {
+        self.order(|reply| Order::Add { child: Box::new(child), reply }).await?
+    }
+
+    /// Stops the child in good order and forgets it; false if there is none of that name.
+    pub async fn stop(&self, name: &str) -> Result<bool, StartError> {
+        self.order(|reply| Order::Remove { name: name.to_owned(), reply }).await
+    }
+
+    pub fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    async fn order<R>(&self, make: impl FnOnce(oneshot::Sender<R>) -> Order) -> Result<R, StartError> {
+        let gone = || StartError::Gone(self.0.name.clone());
+        let supervisor = self.lock().clone().ok_or_else(gone)?;
+        let (reply, answer) = oneshot::channel();
+        supervisor.send_message(make(reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+
+    pub(crate) fn attach(&self, supervisor: ActorRef<Order>) {
+        *self.lock() = Some(supervisor);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<ActorRef<Order>>> {
+        self.0.supervisor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

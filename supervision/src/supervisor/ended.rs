@@ -1,0 +1,174 @@
+//! What the end of a child means for it, its siblings and its supervisor.
+
+use super::{Order, Phase, Supervising, jitter};
+use crate::history::Then;
+use crate::policy::{Exhausted, Restart};
+use crate::roll::State;
+use crate::{Failure, FailureKind};
+use std::time::{Duration, SystemTime};
+use tracing::{error, info, warn};
+
+/// What is to be done after a failure.
+pub(super) enum Verdict {
+    /// Start what is missing, from this child on; the reason it was down for is a label of the restart.
+    StartFrom(u64),
+    /// Nothing now.
+    Wait,
+}
+
+impl Supervising {
+    /// Decides what a failure means; an error of this function is the supervisor's own failure.
+    pub(super) async fn child_failed(&mut self, key: u64, failure: Failure) -> Result<(), Failure> {
+        let mut failed = (key, failure);
+        // On the way down nothing is restarted; the stop that waits does the rest.
+        while !self.ending.is_ending() {
+            let Verdict::StartFrom(key) = self.judge(failed.0, failed.1).await? else { return Ok(()) };
+            match self.start_from(key).await {
+                Ok(()) => return Ok(()),
+                Err(again) => failed = again,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn judge(&mut self, key: u64, failure: Failure) -> Result<Verdict, Failure> {
+        let now = self.began.elapsed();
+        let Some(slot) = self.slots.get_mut(&key) else { return Ok(Verdict::Wait) };
+        let node = slot.node.clone();
+        let lived = slot.vacate();
+        count_failure(node.class, &failure);
+        if !node.restart.restarts(true) {
+            self.note_failure(key, &failure, Then::Ended, lived);
+            return self.child_gone(key, Some(failure)).await;
+        }
+        if lived.is_some_and(|lived| lived > self.branch.intensity.within) {
+            // It was well for a while: what came before is forgiven.
+            (slot.phase, slot.quarantines) = (Phase::Wanted, 0);
+        }
+        let earlier = slot.log.recent(now);
+        let too_many_of_it = slot.log.count(now) || slot.phase == Phase::OnTrial;
+        match node.exhausted {
+            Exhausted::Park if too_many_of_it => {
+                self.note_failure(key, &failure, Then::Parked, lived);
+                self.park(key, failure);
+                // Its siblings go on, also those that were down with it.
+                return Ok(Verdict::StartFrom(key));
+            }
+            Exhausted::Escalate if self.log.count(now) => {
+                self.note_failure(key, &failure, Then::Escalated, lived);
+                return Err(self.escalate(key, failure).await);
+            }
+            _ => {}
+        }
+        self.note_failure(key, &failure, Then::Restarted, lived);
+        self.stop_affected(key).await;
+        Ok(self.plan_restart(key, failure, earlier))
+    }
+
+    fn plan_restart(&mut self, key: u64, failure: Failure, earlier: u32) -> Verdict {
+        let Some(slot) = self.slots.get(&key) else { return Verdict::Wait };
+        let pause = slot.node.backoff.pause(earlier, jitter());
+        warn!(path = %slot.path, %failure, ?pause, "failed, will be restarted");
+        self.roll.set(&slot.path, State::Backoff, Some(failure));
+        if pause.is_zero() {
+            return Verdict::StartFrom(key);
+        }
+        let generation = slot.generation;
+        self.remind(pause, Order::Restart { key, generation });
+        Verdict::Wait
+    }
+
+    /// Those whom the strategy takes down with the one that failed.
+    async fn stop_affected(&mut self, key: u64) {
+        let keys: Vec<u64> = self.slots.keys().copied().collect();
+        let Some(index) = keys.iter().position(|other| *other == key) else { return };
+        let affected = self.branch.strategy.affected(index, keys.len());
+        let others: Vec<u64> = keys[affected].iter().copied().filter(|other| *other != key).collect();
+        self.stop(&others, State::Backoff).await;
+        for other in others {
+            // OTP: a temporary child is not started again with its siblings.
+            if self.slots.get(&other).is_some_and(|slot| slot.node.restart == Restart::Temporary) {
+                self.forget_or_mark_done(other, None);
+            }
+        }
+    }
+
+    pub(super) fn park(&mut self, key: u64, failure: Failure) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let pause = slot.node.quarantine.pause(slot.quarantines, jitter());
+        error!(path = %slot.path, %failure, ?pause, "failed too often and is parked");
+        (slot.phase, slot.quarantines) = (Phase::Parked, slot.quarantines.saturating_add(1));
+        slot.node.close_mailboxes();
+        self.roll.set(&slot.path, State::Parked, Some(failure));
+        self.roll.set_resumes(&slot.path, Some(SystemTime::now() + pause));
+        metrics::counter!("watchtree_actor_parked_total", "class" => slot.node.class).increment(1);
+        let generation = slot.generation;
+        self.remind(pause, Order::Try { key, generation });
+    }
+
+    async fn escalate(&mut self, key: u64, failure: Failure) -> Failure {
+        let (intensity, path) = (self.branch.intensity, self.slots[&key].path.clone());
+        let escalated = match failure.kind {
+            // The innermost reason is the one to read; the way up adds nothing but length.
+            FailureKind::Escalated => failure.clone(),
+            _ => {
+                let (restarts, within) = (intensity.restarts, intensity.within);
+                Failure::escalated(format!("more than {restarts} restarts in {within:?}; last: {path}: {failure}"))
+            }
+        };
+        error!(path = %self.path, failure = %escalated, "supervisor gives up");
+        let class = self.slots[&key].node.class;
+        metrics::counter!("watchtree_supervisor_escalations_total", "class" => class).increment(1);
+        self.stop_all(State::Stopped).await;
+        self.roll.set(&path, State::Failed, Some(failure));
+        self.roll.set(&self.path, State::Failed, Some(escalated.clone()));
+        escalated
+    }
+
+    /// It ended without failure.
+    pub(super) async fn child_finished(&mut self, key: u64) -> Result<(), Failure> {
+        let Some(slot) = self.slots.get_mut(&key) else { return Ok(()) };
+        if slot.node.restart.restarts(false) {
+            return self.child_failed(key, Failure::error("ended by itself")).await;
+        }
+        info!(path = %slot.path, "finished");
+        slot.vacate();
+        self.child_gone(key, None).await.map(|_| ())
+    }
+
+    /// It ended and is not to come back by itself. If that was significant, the supervisor ends too.
+    async fn child_gone(&mut self, key: u64, failure: Option<Failure>) -> Result<Verdict, Failure> {
+        let significant = self.slots.get(&key).is_some_and(|slot| slot.node.significant);
+        self.forget_or_mark_done(key, failure);
+        let left = self.slots.values().filter(|slot| slot.node.significant && slot.phase != Phase::Done).count();
+        if significant && self.branch.auto_shutdown.is_due(left) && !self.ending.is_ending() {
+            info!(path = %self.path, "ends with its significant children");
+            self.me_cell().stop(None);
+        }
+        Ok(Verdict::Wait)
+    }
+
+    pub(super) fn forget_or_mark_done(&mut self, key: u64, failure: Option<Failure>) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        slot.node.close_mailboxes();
+        slot.phase = Phase::Done;
+        if self.branch.dynamic.is_some() {
+            self.roll.strike(&slot.path);
+            self.slots.remove(&key);
+            return;
+        }
+        let state = if failure.is_some() { State::Failed } else { State::Stopped };
+        self.roll.set(&slot.path, state, failure);
+    }
+
+    fn note_failure(&self, key: u64, failure: &Failure, then: Then, lived: Option<Duration>) {
+        if let Some(slot) = self.slots.get(&key) {
+            self.roll.history().record(&slot.path, failure, then, lived);
+        }
+    }
+}
+
+fn count_failure(class: &'static str, failure: &Failure) {
+    let reason = failure.kind.as_str();
+    metrics::counter!("watchtree_actor_failures_total", "class" => class, "reason" => reason).increment(1);
+}

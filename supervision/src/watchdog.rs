@@ -1,0 +1,252 @@
+//! Watchdog: one OS thread a process that sees who no longer turns.
+//!
+//!   an actor's code ──in, out──▶ [thread slot]   still inside after some looks: it blocks a thread
+//!   its handler ──begin, end──▶ [pulse]          begun and not ended: it waits for ever
+//!   a service ◀──bell── [pulse] ◀──answer──      rung and not answered: it does nothing
+//!          └─ found ─▶ the supervisor: kill what waits, fence what blocks, start another
+//!
+//! An actor between two messages is well by being seen so: no probe has to travel for that. Time is
+//! counted in the watchdog's own looks, so that a process which was stopped (SIGSTOP, a closed lid)
+//! blames nobody when it wakes.
+
+mod pulse;
+mod threads;
+
+use crate::Failure;
+use crate::history::LastEnd;
+pub(crate) use pulse::{Pulse, Terms};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+pub(crate) use threads::inside;
+use tracing::error;
+
+/// How often the watchdog looks.
+pub const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// An event loop that has not turned for so long never will.
+const LOOP_WITHIN: Duration = Duration::from_secs(10);
+/// A store or the event loop is blocked (EX_SOFTWARE of sysexits.h): whoever started the node starts it again.
+pub const EXIT_BLOCKED: i32 = 70;
+
+/// How a hang was found: the label of its metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hang {
+    /// Waits in its handler.
+    Waits,
+    /// Blocks a thread.
+    Blocks,
+    /// A service that does not answer.
+    Silent,
+}
+
+impl Hang {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waits => "waits",
+            Self::Blocks => "blocked",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+static PULSES: Mutex<Option<HashMap<u64, Watching>>> = Mutex::new(None);
+static HEARTS: Mutex<Vec<Weak<AtomicU64>>> = Mutex::new(Vec::new());
+
+struct Watching {
+    pulse: Arc<Pulse>,
+    handling: Looks,
+    asked: Looks,
+}
+
+/// For how many looks a value has been the same.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Looks {
+    value: u64,
+    same: u32,
+}
+
+impl Looks {
+    /// For how long `value` has been there, in looks.
+    pub fn see(&mut self, value: u64) -> u32 {
+        self.same = if value == self.value { self.same + 1 } else { 0 };
+        self.value = value;
+        self.same
+    }
+
+    pub fn forget(&mut self) {
+        self.same = 0;
+    }
+}
+
+/// Whole looks in `within`; one more is seen as a hang.
+fn looks_in(within: Duration) -> u32 {
+    (within.as_millis() / LOOK_EVERY.as_millis()).max(1) as u32
+}
+
+/// Watched until dropped.
+pub(crate) struct Watched(u64);
+
+pub(crate) fn watch(pulse: Arc<Pulse>) -> Watched {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    start();
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    let watching = Watching { pulse, handling: Looks::default(), asked: Looks::default() };
+    lock(&PULSES).get_or_insert_default().insert(id, watching);
+    Watched(id)
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let removed = lock(&PULSES).as_mut().and_then(|pulses| pulses.remove(&self.0));
+        // Its last owner may be us, and its drop may run anything: not under the lock.
+        drop(removed);
+    }
+}
+
+/// The event loop's heart: beats as long as the loop turns. The process exits if it stops for long.
+pub struct Heart {
+    beats: Arc<AtomicU64>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// Watches the runtime of the caller.
+pub fn heart() -> Heart {
+    start();
+    let beats = Arc::new(AtomicU64::new(0));
+    lock(&HEARTS).push(Arc::downgrade(&beats));
+    let beating = beats.clone();
+    let task = tokio::spawn(async move {
+        loop {
+            beating.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(LOOK_EVERY / 2).await;
+        }
+    });
+    Heart { beats, task }
+}
+
+impl Heart {
+    /// Grows while the event loop turns.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Heart {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn start() {
+    static STARTED: OnceLock<()> = OnceLock::new();
+    STARTED.get_or_init(|| {
+        let thread = std::thread::Builder::new().name("watchdog".to_owned());
+        thread.spawn(look_for_ever).map(|_| ()).expect("a thread can be started at launch");
+    });
+}
+
+fn look_for_ever() {
+    let mut hearts: Vec<(Weak<AtomicU64>, Looks)> = Vec::new();
+    loop {
+        std::thread::sleep(LOOK_EVERY);
+        for (pulse, hang) in look_at_pulses() {
+            found(&pulse, hang);
+        }
+        for pulse in threads::look() {
+            found(&pulse, Hang::Blocks);
+        }
+        look_at_hearts(&mut hearts);
+    }
+}
+
+fn look_at_pulses() -> Vec<(Arc<Pulse>, Hang)> {
+    let mut pulses = lock(&PULSES);
+    let Some(pulses) = pulses.as_mut() else { return Vec::new() };
+    let look = |watching: &mut Watching| Some((watching.pulse.clone(), watching.look()?));
+    pulses.values_mut().filter_map(look).collect()
+}
+
+impl Watching {
+    fn look(&mut self) -> Option<Hang> {
+        let within = looks_in(self.pulse.terms.within);
+        let handling = self.pulse.handling.load(Ordering::Acquire);
+        // Odd: in the handler.
+        if handling % 2 == 1 {
+            if self.handling.see(handling) > within {
+                return Some(Hang::Waits);
+            }
+        } else {
+            self.handling.forget();
+        }
+        match self.pulse.ring() {
+            Some(unanswered) if self.asked.see(unanswered) > within => Some(Hang::Silent),
+            Some(_) => None,
+            None => {
+                self.asked.forget();
+                None
+            }
+        }
+    }
+}
+
+fn found(pulse: &Arc<Pulse>, hang: Hang) {
+    if pulse.found.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let blocks = hang == Hang::Blocks || threads::is_inside(pulse);
+    let hang = if blocks { Hang::Blocks } else { hang };
+    let (within, path) = (pulse.terms.within, &pulse.path);
+    let failure = match hang {
+        Hang::Blocks => Failure::hang(format!("blocks a thread for more than {within:?}")),
+        Hang::Waits => Failure::hang(format!("has handled one message for more than {within:?}")),
+        Hang::Silent => Failure::hang(format!("has not answered the watchdog for more than {within:?}")),
+    };
+    metrics::counter!("watchtree_actor_hangs_total", "class" => pulse.class, "what" => hang.as_str()).increment(1);
+    if blocks && pulse.terms.holds_store {
+        // Its file may be half-way through a write, and a second owner of it is worse than a restart of the node.
+        let text = format!("{}; it holds a store, so the node exits", failure.text);
+        exit(pulse, &Failure { text, ..failure });
+    }
+    error!(%path, %failure, "hangs");
+    pulse.report(failure, blocks);
+}
+
+fn exit(pulse: &Pulse, failure: &Failure) -> ! {
+    error!(path = %pulse.path, %failure, "the node exits");
+    pulse.history.record_exit(&pulse.path, failure, LastEnd::Hang);
+    std::process::exit(EXIT_BLOCKED);
+}
+
+fn look_at_hearts(hearts: &mut Vec<(Weak<AtomicU64>, Looks)>) {
+    hearts.extend(lock(&HEARTS).drain(..).map(|heart| (heart, Looks::default())));
+    hearts.retain(|(heart, _)| heart.strong_count() > 0);
+    for (heart, looks) in hearts {
+        let Some(heart) = heart.upgrade() else { continue };
+        if looks.see(heart.load(Ordering::Relaxed)) > looks_in(LOOP_WITHIN) {
+            error!("the event loop has not turned for {LOOP_WITHIN:?}: the node exits");
+            std::process::exit(EXIT_BLOCKED);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_changes_is_never_old() {
+        let mut looks = Looks::default();
+        assert_eq!([1, 3, 5, 5, 5, 7].map(|value| looks.see(value)), [0, 0, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn the_shortest_limit_is_one_look() {
+        assert_eq!(looks_in(Duration::ZERO), 1);
+        assert_eq!(looks_in(Duration::from_secs(2)), 10);
+    }
+}

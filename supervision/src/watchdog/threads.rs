@@ -1,0 +1,81 @@
+//! Which actor's code each thread is in.
+
+use super::{Looks, Pulse, lock, looks_in};
+use std::cell::OnceCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+static THREADS: Mutex<Vec<(Weak<Slot>, Looks)>> = Mutex::new(Vec::new());
+
+#[derive(Default)]
+struct Slot {
+    /// Changes whenever the thread enters or leaves an actor's code.
+    turn: AtomicU64,
+    inside: Mutex<Option<Arc<Pulse>>>,
+}
+
+thread_local! {
+    static MINE: OnceCell<Arc<Slot>> = const { OnceCell::new() };
+}
+
+/// Runs `work`; each of its turns is seen by the watchdog as this actor's.
+pub(crate) async fn inside<T>(pulse: Arc<Pulse>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let _inside = enter(&pulse);
+        work.as_mut().poll(cx)
+    })
+    .await
+}
+
+struct Inside {
+    slot: Arc<Slot>,
+    before: Option<Arc<Pulse>>,
+}
+
+fn enter(pulse: &Arc<Pulse>) -> Inside {
+    let slot = MINE.with(|mine| mine.get_or_init(enlist).clone());
+    let before = lock(&slot.inside).replace(pulse.clone());
+    slot.turn.fetch_add(1, Ordering::Release);
+    Inside { slot, before }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        // One actor's code may run within another's: `block_in_place`, a future polled by hand.
+        let ended = std::mem::replace(&mut *lock(&self.slot.inside), self.before.take());
+        self.slot.turn.fetch_add(1, Ordering::Release);
+        drop(ended);
+    }
+}
+
+fn enlist() -> Arc<Slot> {
+    let slot = Arc::new(Slot::default());
+    let mut threads = lock(&THREADS);
+    threads.retain(|(slot, _)| slot.strong_count() > 0);
+    threads.push((Arc::downgrade(&slot), Looks::default()));
+    slot
+}
+
+/// Those whose code has kept its thread for longer than they may.
+pub(super) fn look() -> Vec<Arc<Pulse>> {
+    let look = |(slot, looks): &mut (Weak<Slot>, Looks)| {
+        let slot = slot.upgrade()?;
+        let looks = looks.see(slot.turn.load(Ordering::Acquire));
+        let pulse = lock(&slot.inside).clone()?;
+        (looks > looks_in(pulse.terms.within)).then_some(pulse)
+    };
+    lock(&THREADS).iter_mut().filter_map(look).collect()
+}
+
+/// Whether some thread has been in this actor's code since the look before.
+pub(super) fn is_inside(pulse: &Arc<Pulse>) -> bool {
+    let holds = |(slot, looks): &(Weak<Slot>, Looks)| {
+        let Some(slot) = slot.upgrade() else { return false };
+        let same = lock(&slot.inside).as_ref().is_some_and(|inside| Arc::ptr_eq(inside, pulse));
+        same && slot.turn.load(Ordering::Acquire) == looks.value
+    };
+    lock(&THREADS).iter().any(holds)
+}

@@ -1,0 +1,100 @@
+//! Children that come and go at run time.
+
+use crate::helpers::*;
+use std::time::Duration;
+use supervision::{Dynamic, Intensity, Node, Roll, Root, StartError, State, Strategy};
+
+const INTENSITY: Intensity = Intensity { restarts: 2, within: Duration::from_secs(60) };
+
+async fn dynamic(limit: usize) -> (Dynamic, Root, Roll) {
+    let dynamic = Dynamic::new("jobs", limit);
+    let node = dynamic.node(INTENSITY).backoff(BRISK);
+    let (root, roll) = start(tree("top", Strategy::OneForOne, 5, vec![node])).await;
+    (dynamic, root, roll)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_comes_is_restarted_and_goes() {
+    let (dynamic, root, roll) = dynamic(10).await;
+    let (mailbox, journal) = (mailbox(), Journal::default());
+    dynamic.start(puppet("one", &mailbox, &journal)).await.expect("it starts");
+    assert_eq!(state(&roll, "top/jobs/one"), Some(State::Running));
+    tell(&mailbox, Msg::Panic("once".to_owned()));
+    eventually("it is restarted", || restarts(&roll, "top/jobs/one") == 1).await;
+    assert_eq!(dynamic.stop("one").await, Ok(true));
+    assert_eq!(journal.count("one stopping"), 1);
+    assert_eq!(state(&roll, "top/jobs/one"), None, "it is forgotten");
+    assert_eq!(dynamic.stop("one").await, Ok(false));
+    assert!(count(&mailbox).await.is_err());
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_a_limit_and_a_name_is_taken_once() {
+    let (dynamic, root, roll) = dynamic(2).await;
+    let (journal, start) = (Journal::default(), |name| (name, mailbox()));
+    let children = ["one", "two", "three"].map(start);
+    let [one, two, three] = children.map(|(name, mailbox)| puppet(name, &mailbox, &journal));
+    dynamic.start(one).await.expect("it starts");
+    let again = puppet("one", &mailbox(), &journal);
+    let taken = StartError::Taken { name: "jobs".to_owned(), child: "one".to_owned() };
+    assert_eq!(dynamic.start(again).await, Err(taken));
+    dynamic.start(two).await.expect("it starts");
+    assert_eq!(dynamic.start(three).await, Err(StartError::Full { name: "jobs".to_owned(), limit: 2 }));
+    assert_eq!(state(&roll, "top/jobs/three"), None);
+    assert_eq!(dynamic.stop("two").await, Ok(true));
+    dynamic.start(puppet("three", &mailbox(), &journal)).await.expect("there is room again");
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_does_not_start_was_never_there() {
+    let (dynamic, root, roll) = dynamic(1).await;
+    let failing = supervision::service("broken", |_| async { Ok(()) }).named("broken");
+    let broken = supervision::child::<Puppet, _>("puppet", &mailbox(), || Err(supervision::Failure::error("no")));
+    assert!(matches!(dynamic.start(broken).await, Err(StartError::Failed(_))));
+    assert_eq!(state(&roll, "top/jobs/puppet"), None);
+    dynamic.start(failing.temporary()).await.expect("it starts, and there is room");
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_temporary_child_that_fails_is_forgotten_and_its_reason_is_kept() {
+    let (dynamic, root, roll) = dynamic(10).await;
+    let (mailbox, journal) = (mailbox(), Journal::default());
+    dynamic.start(puppet("one", &mailbox, &journal).temporary()).await.expect("it starts");
+    tell(&mailbox, Msg::Fail("its peer is gone".to_owned()));
+    eventually("it is forgotten", || state(&roll, "top/jobs/one").is_none()).await;
+    let records = roll.history().of(Some("top/jobs/one"), 10);
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0].failure.text, "its peer is gone");
+    assert_eq!(records[0].then.as_str(), "ended");
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dynamic_supervisor_that_gives_up_begins_again_without_children() {
+    let (dynamic, root, roll) = dynamic(10).await;
+    let (mailbox, other, journal) = (mailbox(), mailbox(), Journal::default());
+    dynamic.start(puppet("one", &mailbox, &journal)).await.expect("it starts");
+    dynamic.start(puppet("two", &other, &journal)).await.expect("it starts");
+    for n in 0..=INTENSITY.restarts {
+        tell(&mailbox, Msg::Panic(format!("{n}")));
+    }
+    eventually("the supervisor is restarted", || restarts(&roll, "top/jobs") == 1).await;
+    eventually("it runs", || state(&roll, "top/jobs") == Some(State::Running)).await;
+    assert_eq!(journal.count("two stopping"), 1);
+    assert_eq!((state(&roll, "top/jobs/one"), state(&roll, "top/jobs/two")), (None, None));
+    let again: Node = puppet("one", &supervision::Mailbox::new("puppet", 9, supervision::Overflow::Refuse), &journal);
+    dynamic.start(again).await.expect("the handle is still good");
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_a_dynamic_supervisor_that_does_not_run_is_told() {
+    let gone = Dynamic::new("jobs", 1);
+    assert_eq!(gone.stop("one").await, Err(StartError::Gone("jobs".to_owned())));
+    let (dynamic, root, _) = dynamic(1).await;
+    root.stop().await;
+    assert_eq!(dynamic.stop("one").await, Err(StartError::Gone("jobs".to_owned())));
+}
