@@ -189,23 +189,32 @@ fn a_port_that_a_person_starts_says_what_it_is() {
     assert!(said.contains("a node starts it"), "{said}");
 }
 
-/// Counts what the log of the tests' process gets.
+/// What the log of the tests' process gets.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+struct Lines(Arc<Mutex<Vec<Line>>>);
 
-struct Text<'a>(&'a mut String);
+#[derive(Clone, Default)]
+struct Line {
+    message: String,
+    path: String,
+    program: String,
+}
 
-impl tracing::field::Visit for Text<'_> {
+impl tracing::field::Visit for Line {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            *self.0 = format!("{value:?}");
+        let text = format!("{value:?}");
+        match field.name() {
+            "message" => self.message = text,
+            "path" => self.path = text,
+            "program" => self.program = text,
+            _ => {}
         }
     }
 }
 
 impl tracing::Subscriber for Lines {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.is_event()
+        metadata.is_event() && *metadata.level() <= tracing::Level::INFO
     }
 
     fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
@@ -217,9 +226,9 @@ impl tracing::Subscriber for Lines {
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        let mut text = String::new();
-        event.record(&mut Text(&mut text));
-        self.0.lock().expect("no test panics while writing").push(text);
+        let mut line = Line::default();
+        event.record(&mut line);
+        self.0.lock().expect("no test panics while writing").push(line);
     }
 
     fn enter(&self, _: &tracing::span::Id) {}
@@ -228,7 +237,7 @@ impl tracing::Subscriber for Lines {
 }
 
 #[tokio::test]
-async fn what_a_port_prints_is_in_the_log_and_a_long_line_is_cut() {
+async fn what_a_port_prints_is_in_the_log_under_its_path_and_a_long_line_is_cut() {
     let lines = Lines::default();
     let _here = tracing::subscriber::set_default(lines.clone());
     let mut port = port().await;
@@ -236,10 +245,15 @@ async fn what_a_port_prints_is_in_the_log_and_a_long_line_is_cut() {
     order(&mut port, "print on standard output").await;
     let read = || lines.0.lock().expect("no test panics while writing").clone();
     eventually("both streams are forwarded", || {
-        read().contains(&"on standard output".to_owned()) && read().iter().any(|line| line.starts_with("line 49 "))
+        let has = |text: &str| read().iter().any(|line| line.message.starts_with(text));
+        has("on standard output") && has("line 49 ")
     })
     .await;
-    let long: Vec<_> = read().into_iter().filter(|line| line.starts_with("line ")).collect();
+    for line in read() {
+        let whose = (line.path.as_str(), line.program.as_str());
+        assert_eq!(whose, ("test/port", "\"supervision-test-port\""), "{}", line.message);
+    }
+    let long: Vec<_> = read().into_iter().filter(|line| line.message.starts_with("line ")).collect();
     assert_eq!(long.len(), 50);
-    assert!(long.iter().all(|line| line.len() == 2000), "a line is cut at 2,000 bytes");
+    assert!(long.iter().all(|line| line.message.len() == 2000), "a line is cut at 2,000 bytes");
 }
