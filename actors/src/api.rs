@@ -1,5 +1,10 @@
 //! What people and programs ask a node: over HTTP on loopback, and over QUIC with an operator's certificate.
+//!
+//!   health ▸ readiness ▸ sd_notify      whether this node does its job, and who is told
+//!   http · admin                        who asks
 
 pub mod admin;
 pub mod health;
 pub mod http;
+pub mod readiness;
+pub mod sd_notify;

@@ -13,3 +13,4 @@ pub mod facts;
 pub mod gateway;
 pub mod link;
 pub mod peers;
+pub mod site;

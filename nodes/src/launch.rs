@@ -1,8 +1,10 @@
 //! Launch: what every node does before its tree and after it.
 //!
-//!   read configuration ▸ log ▸ certificate ▸ start the tree ▸ wait for a signal or a failure ▸ stop in reverse
+//!   read configuration ▸ log ▸ certificate ▸ history ▸ start the tree ▸ wait for a signal or a failure ▸ stop
 
-use actors::api::health::Health;
+use actors::api::health::{Finding, Health};
+use actors::api::readiness;
+use actors::api::sd_notify::Notify;
 use actors::fabric::facts::Facts;
 use actors::telemetry::Recorder;
 use clap::Parser;
@@ -11,9 +13,9 @@ use protocol::transport::{Credentials, TlsFiles};
 use protocol::{Identity, Role};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use supervision::{Roll, Root, State, Tree};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use supervision::{History, LastEnd, Roll, Root, State, Tree, watchdog};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 /// The configuration is wrong (EX_CONFIG of sysexits.h).
@@ -37,20 +39,30 @@ pub struct Ground {
     pub facts: Facts,
     pub recorder: Recorder,
     pub ports_dir: PathBuf,
+    pub notify: Notify,
 }
 
 impl Ground {
     /// The node does its job only while this actor runs.
     pub fn needs_actor(&self, class: &'static str) {
-        let (roll, path) = (self.facts.roll.clone(), format!("{}/{class}", self.facts.node.name));
-        self.facts.health.needs(class, move || match roll.get(&path) {
-            Some(status) if status.state == State::Running => Ok("runs".to_owned()),
+        self.facts.health.needs(class, self.state_of(class));
+    }
+
+    /// Its state and its reason are worth knowing; `path` is below the node.
+    pub fn shows_actor(&self, path: &str) {
+        self.facts.health.shows(path, self.state_of(path));
+    }
+
+    fn state_of(&self, path: &str) -> impl Fn() -> Finding + Send + Sync + 'static {
+        let (roll, path) = (self.facts.roll.clone(), format!("{}/{path}", self.facts.node.name));
+        move || match roll.get(&path) {
+            Some(status) if status.state == State::Running => Ok(status.note.unwrap_or_else(|| "runs".to_owned())),
             Some(status) => {
                 let last = status.last.map(|failure| format!(": {failure}")).unwrap_or_default();
                 Err(format!("{}{last}", status.state.as_str()))
             }
             None => Err("was not started".to_owned()),
-        });
+        }
     }
 }
 
@@ -77,7 +89,7 @@ pub fn run(
         error!("{why}");
         return ExitCode::FAILURE;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads()).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(why) => {
@@ -97,6 +109,13 @@ pub fn run(
     code
 }
 
+/// A thread that an actor blocks is gone until the watchdog's fence frees it, if ever. With as many threads as
+/// cores, two of those would stop a small machine; some idle ones cost their stacks, which are never touched.
+fn worker_threads() -> usize {
+    const SPARE: usize = 4;
+    std::thread::available_parallelism().map_or(2, usize::from).max(2) + SPARE
+}
+
 async fn live(
     role: Role,
     node: &config::Node,
@@ -114,28 +133,58 @@ async fn live(
             node.data_dir.display()
         )
     })?;
-    let roll = Roll::default();
-    let facts = Facts::new(credentials.identity().clone(), roll.clone(), Health::default());
-    info!(node = %facts.node, boot = %facts.boot, version = env!("CARGO_PKG_VERSION"), "starting");
-    let ground = Ground { credentials, facts, recorder: Recorder::install(), ports_dir: ports_dir(node)? };
-    let tree = build(ground).await?;
-    let mut root = tokio::select! {
-        root = Root::start(tree, roll) => root.map_err(anyhow::Error::msg)?,
-        _ = terminate.recv() => return stopped_early(),
-        _ = interrupt.recv() => return stopped_early(),
+    let recorder = Recorder::install();
+    let history = history(&node.data_dir);
+    let roll = Roll::with_history(history.clone());
+    let facts = Facts::new(credentials.identity().clone(), roll, Health::default());
+    let last_end = history.last_end().as_str();
+    info!(node = %facts.node, boot = %facts.boot, version = env!("CARGO_PKG_VERSION"), last_end, "starting");
+    let ports_dir = ports_dir(node)?;
+    let ground = Ground { credentials, facts: facts.clone(), recorder, ports_dir, notify: Notify::from_env() };
+    let notify = ground.notify.clone();
+    let ended = async {
+        let tree = build(ground).await?;
+        let mut root = tokio::select! {
+            root = Root::start(tree, facts.roll.clone()) => root.map_err(anyhow::Error::msg)?,
+            () = told(&mut terminate, &mut interrupt) => return stopped_early(),
+        };
+        info!("started");
+        notify.ready();
+        // From here on: a start that takes long has a limit of its own in every child.
+        let _heart = watchdog::heart();
+        tokio::select! {
+            failure = root.failed() => anyhow::bail!("the node's tree failed: {failure}"),
+            () = told(&mut terminate, &mut interrupt) => info!("told to stop"),
+        }
+        facts.node_stops();
+        notify.stopping();
+        tokio::select! {
+            () = root.stop() => info!("stopped"),
+            () = told(&mut terminate, &mut interrupt) => info!("told twice: stopped at once"),
+        }
+        Ok(())
     };
-    info!("started");
+    let ended = ended.await;
+    history.end(if ended.is_ok() { LastEnd::Stopped } else { LastEnd::Escalated });
+    ended
+}
+
+async fn told(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
-        failure = root.failed() => anyhow::bail!("the node's tree failed: {failure}"),
-        _ = terminate.recv() => info!("told to stop"),
-        _ = interrupt.recv() => info!("told to stop"),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
-    tokio::select! {
-        () = root.stop() => info!("stopped"),
-        _ = terminate.recv() => info!("told twice: stopped at once"),
-        _ = interrupt.recv() => info!("told twice: stopped at once"),
-    }
-    Ok(())
+}
+
+/// What failed in earlier lives, and how the last one ended. Not to have it is no reason not to start.
+fn history(data_dir: &Path) -> History {
+    let dir = data_dir.join("failures");
+    let history = History::open(&dir).unwrap_or_else(|why| {
+        warn!("{}: {why}; failures are kept in memory alone", dir.display());
+        History::default()
+    });
+    readiness::show_last_end(history.last_end());
+    history
 }
 
 fn stopped_early() -> anyhow::Result<()> {
@@ -185,6 +234,8 @@ pub fn start_log(format: LogFormat, level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     // ractor wraps every line in spans of its own; ours carries the actor's path.
     let filter = filter.add_directive("ractor=warn".parse().expect("a well-formed directive"));
+    // Who steered what is told at every log level.
+    let filter = filter.add_directive("audit=info".parse().expect("a well-formed directive"));
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     match format {

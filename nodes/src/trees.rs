@@ -1,5 +1,6 @@
-//! The three kinds of node.
+//! What runs on which node; each tree in one literal, so that start order is reading order.
 
 pub mod edge;
 pub mod gpu;
 pub mod relay;
+mod terms;

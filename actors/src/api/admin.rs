@@ -1,14 +1,13 @@
-//! Admin: answers an operator's requests, each on its own stream.
+//! Admin: answers the requests of operators and viewers, each on its own stream.
 //!
-//!   watchtree ══request══▶ [admin] ──▶ facts, peers, store
+//!   watchtree ══request══▶ [admin] ──▶ site (this node and its peers), store
 //!             ◀═replies, done═┘
 
 use crate::events::store::EventStore;
-use crate::fabric::facts::{Facts, SOFTWARE};
-use crate::fabric::peers::Peers;
-use protocol::admin::{EventFilter, NodeLine, RecordedEvent, Reply, Request};
+use crate::fabric::site::{Sees, Site};
+use protocol::admin::{EventFilter, RecordedEvent, Reply, Request};
 use protocol::transport::{Rx, SendError, Tx};
-use protocol::{EventId, Identity};
+use protocol::{EventId, Identity, limits};
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
@@ -16,21 +15,22 @@ use tracing::info;
 
 /// From the stream's opening to its request.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+/// Failures sent for one request, of all nodes together; the newest.
+const FAILURES_MAX: usize = 1000;
 /// Entries of the raw record sent for one request.
 const RECORD_ENTRIES_MAX: u32 = 10_000;
 
 #[derive(Clone)]
 pub struct Admin {
-    pub facts: Facts,
-    pub peers: Peers,
+    pub site: Site,
     /// On a relay.
     pub store: Option<EventStore>,
 }
 
 impl Admin {
-    /// An operator sees its own tenant: that tenant's events and edges, and this node.
-    pub async fn serve(mut self, operator: Identity, mut tx: Tx, mut rx: Rx) {
-        self.store = self.store.map(|store| store.for_tenant(operator.tenant.clone()));
+    /// Whoever asks sees its own tenant: that tenant's events and edges, and this node. Operators steer.
+    pub async fn serve(mut self, who: Identity, mut tx: Tx, mut rx: Rx) {
+        self.store = self.store.map(|store| store.for_tenant(who.tenant.clone()));
         let request = match timeout(REQUEST_WITHIN, rx.recv::<Request>()).await {
             Ok(Ok(Some(request))) => request,
             Ok(Err(error)) => {
@@ -40,28 +40,31 @@ impl Admin {
             }
             Ok(Ok(None)) | Err(_) => return,
         };
-        info!(%operator, ?request, "admin request");
+        info!(%who, ?request, "admin request");
         // Failing to send means that the operator has gone.
-        if self.answer(request, &operator, &mut tx, &mut rx).await.is_ok() {
+        if self.answer(request, &who, &mut tx, &mut rx).await.is_ok() {
             let _ = tx.finish();
             let _ = tx.delivered().await;
         }
     }
 
-    async fn answer(&self, request: Request, operator: &Identity, tx: &mut Tx, rx: &mut Rx) -> Result<(), SendError> {
+    async fn answer(&self, request: Request, who: &Identity, tx: &mut Tx, rx: &mut Rx) -> Result<(), SendError> {
+        let sees = Sees::Tenant(who.tenant.clone());
         match request {
-            Request::Nodes => tx.send(&Reply::Nodes(self.nodes(operator))).await,
-            Request::Tree { path: None } => {
-                tx.send(&Reply::Node(Box::new(self.facts.snapshot().await))).await?;
-                let peers = self.peers.snapshots().await;
-                for snapshot in peers.into_iter().filter(|peer| peer.node.tenant == operator.tenant) {
-                    tx.send(&Reply::Node(Box::new(snapshot))).await?;
-                }
-                tx.send(&Reply::Done).await
+            Request::Nodes => tx.send(&Reply::Nodes(self.site.lines(&sees))).await,
+            Request::Tree { path } => {
+                let trees = self.site.trees(path.as_deref(), &sees).await;
+                list(trees, |tree| Reply::Node(Box::new(tree)), tx).await
             }
-            Request::Tree { path: Some(_) } | Request::Failures { .. } | Request::Steer { .. } => {
-                tx.send(&Reply::Refused("not yet".to_owned())).await
+            Request::Failures { path, limit } => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(FAILURES_MAX);
+                let failures = self.site.failures(path.as_deref(), limit, &sees).await;
+                list(failures, |failure| Reply::Failure(Box::new(failure)), tx).await
             }
+            Request::Steer { path, act } => match self.site.steer(&path, act, who).await {
+                Ok(done) => tx.send(&Reply::Steered(limits::short_text(&done))).await,
+                Err(why) => tx.send(&Reply::Refused(limits::short_text(&why))).await,
+            },
             Request::Events { filter, follow } => match &self.store {
                 Some(store) => events(store, filter, follow, tx, rx).await,
                 None => tx.send(&Reply::Refused(self.no_record())).await,
@@ -81,20 +84,20 @@ impl Admin {
         }
     }
 
-    fn nodes(&self, operator: &Identity) -> Vec<NodeLine> {
-        let here = NodeLine {
-            node: self.facts.node.clone(),
-            state: "self".to_owned(),
-            since: self.facts.up_since,
-            rtt_us: None,
-            software: SOFTWARE.to_owned(),
-        };
-        let peers = self.peers.lines().into_iter().filter(|peer| peer.node.tenant == operator.tenant);
-        std::iter::once(here).chain(peers).collect()
-    }
-
     fn no_record(&self) -> String {
-        format!("{} keeps no record of events; ask a relay", self.facts.node)
+        format!("{} keeps no record of events; ask a relay", self.site.facts.node)
+    }
+}
+
+async fn list<T>(found: Result<Vec<T>, String>, reply: impl Fn(T) -> Reply, tx: &mut Tx) -> Result<(), SendError> {
+    match found {
+        Ok(all) => {
+            for one in all {
+                tx.send(&reply(one)).await?;
+            }
+            tx.send(&Reply::Done).await
+        }
+        Err(why) => tx.send(&Reply::Refused(limits::short_text(&why))).await,
     }
 }
 

@@ -1,9 +1,18 @@
 //! Health that means what it says: live, ready, and deep with every reason.
 //!
-//! *live*: the process answers. *ready*: this node does its job. *deep*: each part, with its reason.
+//!   *live*: the event loop turns. *ready*: this node does its job. *deep*: each part, with its reason.
+//!
+//!   parts ──looked at when asked────────────▶ [health] ──▶ http, admin
+//!   disks, stores ──looked at in the background─▶ └────▶ readiness (log, metric, systemd)
 
+pub mod disk;
+mod pulse;
+
+use futures_util::future::BoxFuture;
+use pulse::Pulse;
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// `Ok` with what there is to say, or `Err` with the reason.
 pub type Finding = Result<String, String>;
@@ -17,7 +26,15 @@ pub struct Health(Arc<Mutex<Vec<Part>>>);
 struct Part {
     name: String,
     needed: bool,
-    probe: Probe,
+    look: Look,
+}
+
+#[derive(Clone)]
+enum Look {
+    /// Never waits.
+    AtOnce(Probe),
+    /// Waits for a disk or an actor: the health actor looks, others read what it found.
+    Apart(Arc<Pulse>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,18 +55,49 @@ impl Check {
 impl Health {
     /// A part without which the node does not do its job.
     pub fn needs(&self, name: impl Into<String>, probe: impl Fn() -> Finding + Send + Sync + 'static) {
-        self.add(Part { name: name.into(), needed: true, probe: Arc::new(probe) });
+        self.add(Part { name: name.into(), needed: true, look: Look::AtOnce(Arc::new(probe)) });
+    }
+
+    /// As [`Self::needs`], where looking waits: `probe` is run by the health actor, again and again. One that
+    /// does not return is a part that is not well.
+    pub fn needs_apart(
+        &self,
+        name: impl Into<String>,
+        probe: impl Fn() -> BoxFuture<'static, Finding> + Send + Sync + 'static,
+    ) {
+        self.add(Part { name: name.into(), needed: true, look: Look::Apart(Arc::new(Pulse::new(probe))) });
+    }
+
+    /// As [`Self::shows`], where looking waits.
+    pub fn shows_apart(
+        &self,
+        name: impl Into<String>,
+        probe: impl Fn() -> BoxFuture<'static, Finding> + Send + Sync + 'static,
+    ) {
+        self.add(Part { name: name.into(), needed: false, look: Look::Apart(Arc::new(Pulse::new(probe))) });
     }
 
     /// A part whose failure is worth knowing, while the node still does its job.
     pub fn shows(&self, name: impl Into<String>, probe: impl Fn() -> Finding + Send + Sync + 'static) {
-        self.add(Part { name: name.into(), needed: false, probe: Arc::new(probe) });
+        self.add(Part { name: name.into(), needed: false, look: Look::AtOnce(Arc::new(probe)) });
     }
 
     pub fn checks(&self) -> Vec<Check> {
+        self.parts().into_iter().map(Part::check).collect()
+    }
+
+    /// The looks that are due now; each ends when it has been looked.
+    pub(crate) fn due(&self, now: Instant) -> Vec<impl Future<Output = ()> + Send + use<>> {
+        let parts = self.parts().into_iter().filter_map(|part| match part.look {
+            Look::Apart(pulse) => Some(pulse),
+            Look::AtOnce(_) => None,
+        });
+        parts.filter(|pulse| pulse.is_due(now)).map(Pulse::look).collect()
+    }
+
+    fn parts(&self) -> Vec<Part> {
         // Probes run without the lock: one of them may look at health itself one day.
-        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        parts.into_iter().map(Part::check).collect()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn add(&self, part: Part) {
@@ -64,7 +112,10 @@ pub fn ready(checks: &[Check]) -> bool {
 
 impl Part {
     fn check(self) -> Check {
-        let finding = (self.probe)();
+        let finding = match &self.look {
+            Look::AtOnce(probe) => probe(),
+            Look::Apart(pulse) => pulse.finding(Instant::now()),
+        };
         let ok = finding.is_ok();
         let text = finding.unwrap_or_else(|reason| reason);
         Check { name: self.name, ok, needed: self.needed, text }

@@ -1,35 +1,41 @@
 //! HTTP on loopback: health, metrics, the tree, the record.
 //!
 //!   GET /health /health/live /health/ready /health/deep     GET /metrics
-//!   GET /api/v1/tree   GET /api/v1/inference   GET /api/v1/events (relay)
+//!   GET /api/v1/tree   GET /api/v1/failures   (?path=, and ?node= for those linked to this node)
+//!   GET /api/v1/inference   GET /api/v1/events (relay)
 //!
-//! Stops when: its port cannot be had.  Loopback alone until it knows users.
+//! Stops when: its port cannot be had, or it does not answer itself.  Loopback alone until it knows users.
+
+mod record;
+mod site;
 
 use crate::api::health;
-use crate::events::store::{EventStore, Page};
-use crate::fabric::facts::Facts;
+use crate::events::store::EventStore;
+use crate::fabric::site::Site;
 use crate::telemetry::Recorder;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use protocol::admin::{EventFilter, RecordedEvent};
-use protocol::{CameraId, EventId, Timestamp};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 use supervision::{Failure, ServiceCx};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 
-/// Events in one answer; the cursor leads to the next.
-const EVENTS_MAX: u32 = 1000;
-const EVENTS_DEFAULT: u32 = 100;
+/// After a look at itself that failed.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Somebody may hold all of this process's descriptors for a moment; the watchdog has the patience.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub struct Http {
     pub addr: SocketAddr,
-    pub facts: Facts,
+    pub site: Site,
     pub recorder: Recorder,
     /// On a relay.
     pub store: Option<EventStore>,
@@ -47,6 +53,7 @@ impl Http {
         let served = axum::serve(listener, self.router()).with_graceful_shutdown(async move { stop.cancelled().await });
         tokio::select! {
             served = served => served.map_err(Failure::error),
+            never = answer_if_answered(addr, &cx) => match never {},
             // Open connections are not waited for: everything served here can be asked again.
             () = cx.stop.cancelled() => Ok(()),
         }
@@ -55,139 +62,96 @@ impl Http {
     fn router(self) -> Router {
         let router = Router::new()
             .route("/health", get(ready))
-            .route("/health/live", get(|| async { Json(json!({ "status": "live" })) }))
+            .route("/health/live", get(live))
             .route("/health/ready", get(ready))
             .route("/health/deep", get(deep))
             .route("/metrics", get(metrics_text))
-            .route("/api/v1/tree", get(tree))
+            .route("/api/v1/tree", get(site::tree))
+            .route("/api/v1/failures", get(site::failures))
             .route("/api/v1/inference", get(inference))
-            .route("/api/v1/events", get(events))
+            .route("/api/v1/events", get(record::events))
             .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing at this path") });
         router.with_state(self)
     }
 }
 
+/// Answers the watchdog after this server has answered: an accept loop that is dead or stuck is silent.
+async fn answer_if_answered(addr: SocketAddr, cx: &ServiceCx) -> std::convert::Infallible {
+    loop {
+        let look = timeout(LOOK_WITHIN, looks_alive(addr)).await;
+        match look.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(true) => {
+                cx.asked().await;
+                continue;
+            }
+            Ok(false) => tracing::debug!(%addr, "this server does not answer itself with a 200"),
+            Err(error) => tracing::debug!(%addr, "this server does not answer itself: {error}"),
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn looks_alive(addr: SocketAddr) -> io::Result<bool> {
+    let mut stream = TcpStream::connect(addr).await?;
+    // HTTP/1.0: the end of the stream is the end of the answer.
+    stream.write_all(format!("GET /health/live HTTP/1.0\r\nHost: {addr}\r\n\r\n").as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.take(1024).read_to_end(&mut answer).await?;
+    Ok(answer.starts_with(b"HTTP/1.0 200"))
+}
+
+/// To answer is to be live: this runs on the event loop, and the watchdog ends a process whose loop stands.
+async fn live() -> Response {
+    Json(json!({ "status": "live" })).into_response()
+}
+
 async fn ready(State(http): State<Http>) -> Response {
-    let failing: Vec<_> = http.facts.health.checks().into_iter().filter(|check| check.needed && !check.ok).collect();
+    let facts = &http.site.facts;
+    let failing: Vec<_> = facts.health.checks().into_iter().filter(|check| check.needed && !check.ok).collect();
     let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if failing.is_empty() { "ready" } else { "not ready" };
-    let body = json!({ "status": word, "node": http.facts.node.to_string(), "failing": failing });
+    let body = json!({ "status": word, "node": facts.node.to_string(), "failing": failing });
     (status, Json(body)).into_response()
 }
 
 async fn deep(State(http): State<Http>) -> Response {
-    let checks = http.facts.health.checks();
+    let facts = &http.site.facts;
+    let checks = facts.health.checks();
     let ready = health::ready(&checks);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if checks.iter().all(|check| check.ok) { "ok" } else { "degraded" };
-    let actors: Vec<Value> = (http.facts.snapshot().await.actors.into_iter())
+    let actors: Vec<Value> = (facts.snapshot(None).await.actors.into_iter())
         .filter(|actor| actor.state != "running")
         .map(|actor| json!({ "path": actor.path, "state": actor.state, "reason": actor.last_reason }))
         .collect();
     let body = json!({
-        "status": word, "ready": ready, "node": http.facts.node.to_string(),
+        "status": word, "ready": ready, "node": facts.node.to_string(),
         "checks": checks, "actors_not_running": actors,
     });
     (status, Json(body)).into_response()
 }
 
 async fn metrics_text(State(http): State<Http>) -> Response {
-    http.facts.coverage.show();
-    let text = http.recorder.render(&http.facts.roll);
+    http.site.facts.coverage.show();
+    let text = http.recorder.render(&http.site.facts.roll);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-async fn tree(State(http): State<Http>) -> Response {
-    Json(http.facts.snapshot().await).into_response()
-}
-
 async fn inference(State(http): State<Http>) -> Response {
-    Json(json!({ "node": http.facts.node.to_string(), "ledgers": (http.facts.ledgers)() })).into_response()
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EventsQuery {
-    camera: Option<String>,
-    label: Option<String>,
-    from: Option<String>,
-    until: Option<String>,
-    limit: Option<String>,
-    cursor: Option<String>,
-}
-
-async fn events(
-    State(http): State<Http>,
-    query: Result<Query<EventsQuery>, axum::extract::rejection::QueryRejection>,
-) -> Response {
-    let Some(store) = &http.store else {
-        return problem(StatusCode::NOT_FOUND, "this node keeps no record of events; ask a relay");
-    };
-    let query = match query {
-        Ok(Query(query)) => query,
-        Err(_) => return problem(StatusCode::BAD_REQUEST, "parameters are camera, label, from, until, limit, cursor"),
-    };
-    let (filter, cursor) = match parse(query) {
-        Ok(parsed) => parsed,
-        Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
-    };
-    match store.events(filter, cursor).await {
-        Ok(Page { events, next }) => Json(EventsPage { events, next }).into_response(),
-        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}; see /health/deep for its state")),
-    }
-}
-
-#[derive(Serialize)]
-struct EventsPage {
-    events: Vec<RecordedEvent>,
-    /// The cursor of the next page; null on the last.
-    next: Option<EventId>,
-}
-
-fn parse(query: EventsQuery) -> Result<(EventFilter, Option<EventId>), String> {
-    fn read<T: std::str::FromStr<Err: std::fmt::Display>>(
-        name: &str,
-        text: Option<String>,
-    ) -> Result<Option<T>, String> {
-        text.map(|text| text.parse().map_err(|error| format!("{name}: {error}"))).transpose()
-    }
-    let limit = read::<u32>("limit", query.limit)?.unwrap_or(EVENTS_DEFAULT);
-    if !(1..=EVENTS_MAX).contains(&limit) {
-        return Err(format!("limit: is {limit}; use 1 to {EVENTS_MAX} and follow `next`"));
-    }
-    let filter = EventFilter {
-        camera: read::<CameraId>("camera", query.camera)?,
-        label: query.label,
-        from: read::<Timestamp>("from", query.from)?,
-        until: read::<Timestamp>("until", query.until)?,
-        limit: Some(limit),
-    };
-    Ok((filter, read("cursor", query.cursor)?))
+    let facts = &http.site.facts;
+    Json(json!({ "node": facts.node.to_string(), "ledgers": (facts.ledgers)() })).into_response()
 }
 
 /// RFC 9457.
 fn problem(status: StatusCode, detail: &str) -> Response {
-    let body = json!({ "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail });
-    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    problem_with(status, detail, &[])
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wrong_parameter_is_named() {
-        let query = EventsQuery { camera: Some("Front Door".to_owned()), ..Default::default() };
-        assert!(parse(query).expect_err("refused").starts_with("camera: `Front Door` is not a name"));
-        let query = EventsQuery { from: Some("yesterday".to_owned()), ..Default::default() };
-        assert!(parse(query).expect_err("refused").contains("use RFC 3339"));
-        let query = EventsQuery { limit: Some("0".to_owned()), ..Default::default() };
-        assert!(parse(query).expect_err("refused").contains("use 1 to 1000"));
+/// With what else helps the one who asked.
+fn problem_with(status: StatusCode, detail: &str, more: &[(&str, Value)]) -> Response {
+    let mut body = json!({ "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail });
+    for (name, value) in more {
+        body[*name] = value.clone();
     }
-
-    #[test]
-    fn all_parameters_are_optional() {
-        let (filter, cursor) = parse(EventsQuery::default()).expect("accepted");
-        assert_eq!((filter.limit, cursor), (Some(EVENTS_DEFAULT), None));
-    }
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
 }

@@ -1,17 +1,27 @@
 //! Whether somebody is looking: when a camera's frames were last judged, and if not, why.
 //!
+//!   watch ──judged──▶ [coverage] ──blind, and why──▶ health, metrics
+//!   session ─obstacle─▶
+//!
 //! A motion verdict is a judgement; an inference that failed is none.
 
 use protocol::CameraId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A camera that nobody judged for so long is blind.
-pub const BLIND_AFTER: Duration = Duration::from_secs(2);
+/// A camera that nobody judged for so long is blind. Whoever is told is told within 2 s: the rest is for
+/// health's own round. A port that is restarted at once is back well before.
+pub const BLIND_AFTER: Duration = Duration::from_millis(1750);
+
+/// A camera that is looked at seldom is not blind between two frames, and blind soon after the one that is missing.
+const OVERDUE_AFTER: Duration = Duration::from_millis(1250);
 
 /// Shared by a camera's actors and by health. Cheap to clone.
 #[derive(Clone)]
-pub struct Coverage(Arc<Mutex<Inner>>);
+pub struct Coverage {
+    blind_after: Duration,
+    inner: Arc<Mutex<Inner>>,
+}
 
 struct Inner {
     judged: Instant,
@@ -22,11 +32,18 @@ struct Inner {
 
 impl Default for Coverage {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Inner { judged: Instant::now(), ever: false, obstacle: None })))
+        let inner = Inner { judged: Instant::now(), ever: false, obstacle: None };
+        Self { blind_after: BLIND_AFTER, inner: Arc::new(Mutex::new(inner)) }
     }
 }
 
 impl Coverage {
+    /// Of a camera that is to be looked at so many times a second.
+    pub fn at_rate(frames_per_s: f32) -> Self {
+        let interval = Duration::try_from_secs_f32(1.0 / frames_per_s).unwrap_or_default();
+        Self { blind_after: BLIND_AFTER.max(interval + OVERDUE_AFTER), ..Self::default() }
+    }
+
     /// A frame was judged just now.
     pub fn judged(&self) {
         let mut inner = self.lock();
@@ -44,7 +61,7 @@ impl Coverage {
     pub fn blind(&self) -> Option<String> {
         let inner = self.lock();
         let dark = inner.judged.elapsed();
-        if inner.ever && dark < BLIND_AFTER {
+        if inner.ever && dark < self.blind_after {
             return None;
         }
         let fallback = if inner.ever { "no frame was judged" } else { "no frame was judged yet" };
@@ -53,7 +70,7 @@ impl Coverage {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -62,8 +79,9 @@ impl Coverage {
 pub struct Coverages(Arc<Vec<(CameraId, Coverage)>>);
 
 impl Coverages {
-    pub fn new(cameras: impl IntoIterator<Item = CameraId>) -> Self {
-        Self(Arc::new(cameras.into_iter().map(|camera| (camera, Coverage::default())).collect()))
+    /// Each with how many times a second it is to be looked at.
+    pub fn new(cameras: impl IntoIterator<Item = (CameraId, f32)>) -> Self {
+        Self(Arc::new(cameras.into_iter().map(|(camera, rate)| (camera, Coverage::at_rate(rate))).collect()))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &(CameraId, Coverage)> {
@@ -78,12 +96,16 @@ impl Coverages {
         }
     }
 
-    /// Ok if at least one camera sees, or there is none.
+    /// Ok if at least one camera sees, or there is none; else every camera's reason.
     pub fn finding(&self) -> Result<String, String> {
-        match self.iter().find(|(_, coverage)| coverage.blind().is_none()) {
-            Some(_) => Ok("at least one camera sees".to_owned()),
-            None if self.0.is_empty() => Ok("no camera is configured".to_owned()),
-            None => Err("every camera is blind".to_owned()),
+        let blind: Vec<_> = self.iter().filter_map(|(id, coverage)| Some((id, coverage.blind()?))).collect();
+        let all = self.0.len();
+        match &blind[..] {
+            [] if all == 0 => Ok("no camera is configured".to_owned()),
+            some if some.len() < all => Ok(format!("{} of {all} cameras see", all - some.len())),
+            [(id, reason)] => Err(format!("the only camera is blind: {id}: {reason}")),
+            [(id, reason), ..] => Err(format!("all {all} cameras are blind; {id}: {reason}")),
+            [] => Ok(format!("all {all} cameras see")),
         }
     }
 }
@@ -105,5 +127,29 @@ mod tests {
         let coverage = Coverage::default();
         coverage.obstacle("refused: nobody listens");
         assert!(coverage.blind().expect("blind").starts_with("refused: nobody listens"));
+    }
+
+    #[test]
+    fn a_camera_is_blind_in_time_for_everyone_to_know_within_two_seconds() {
+        for frames_per_s in [2.0, 5.0, 30.0] {
+            assert_eq!(Coverage::at_rate(frames_per_s).blind_after, BLIND_AFTER);
+        }
+    }
+
+    #[test]
+    fn a_camera_that_is_looked_at_every_ten_seconds_sees_in_between() {
+        let after = Coverage::at_rate(0.1).blind_after;
+        assert!(after > Duration::from_secs(10) && after < Duration::from_millis(11_500), "{after:?}");
+    }
+
+    #[test]
+    fn one_camera_that_sees_is_enough_and_none_is_not() {
+        let id = |id: &str| id.parse::<CameraId>().expect("a name");
+        let cameras = Coverages::new([(id("door"), 5.0), (id("gate"), 5.0)]);
+        assert!(cameras.finding().expect_err("nobody looked yet").starts_with("all 2 cameras are blind; door: "));
+        cameras.iter().next().expect("the door").1.judged();
+        assert_eq!(cameras.finding(), Ok("1 of 2 cameras see".to_owned()));
+        assert!(Coverages::new([(id("door"), 5.0)]).finding().expect_err("blind").starts_with("the only camera"));
+        assert!(Coverages::default().finding().is_ok());
     }
 }

@@ -10,7 +10,6 @@ use super::coverage::Coverage;
 use super::slot::Slot;
 use protocol::camera::{Order, Report, Source, SourceFault};
 use protocol::{CameraId, codec, limits};
-use std::path::PathBuf;
 use std::time::Duration;
 use supervision::{Backoff, Failure, Port, PortSpec, ServiceCx};
 use tokio::time::Instant;
@@ -27,7 +26,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(1);
 pub struct Session {
     pub camera: CameraId,
     pub source: Source,
-    pub port: PathBuf,
+    pub port: PortSpec,
     pub slot: Slot,
     pub coverage: Coverage,
 }
@@ -55,7 +54,7 @@ impl Session {
                     info!(camera = %self.camera, "the file was played to its end");
                     cx.place.note("played to its end");
                     self.coverage.obstacle("the file was played to its end");
-                    cx.stop.cancelled().await;
+                    cx.waits(cx.stop.cancelled()).await;
                     return Ok(());
                 }
                 End::Source(fault, text) => {
@@ -63,7 +62,7 @@ impl Session {
                     let pause = SOURCE_BACKOFF.pause(failures, 0.5);
                     self.tell(&cx, fault, &text, pause);
                     tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
+                        () = cx.waits(tokio::time::sleep(pause)) => {}
                         () = cx.stop.cancelled() => return Ok(()),
                     }
                 }
@@ -81,15 +80,16 @@ impl Session {
 
     /// One life of the port.
     async fn watch_port(&self, cx: &ServiceCx) -> Result<End, Failure> {
-        let spec = PortSpec::new(&self.port, limits::PORT_MESSAGE_BYTES_MAX);
-        let mut port = Port::spawn(&spec).await?;
-        port.send(&codec::encode(&Order::Open(self.source.clone()))).await?;
+        // The port has a limit of its own for each of these.
+        let mut port = cx.waits(Port::spawn(&self.port, &cx.place)).await?;
+        cx.waits(port.send(&codec::encode(&Order::Open(self.source.clone())))).await?;
         let mut frames = FrameCount::default();
         loop {
             let data = tokio::select! {
                 data = port.recv() => data?,
+                () = cx.asked() => continue,
                 () = cx.stop.cancelled() => {
-                    port.stop(STOP_WITHIN).await;
+                    cx.waits(port.stop(STOP_WITHIN)).await;
                     return Ok(End::Stopped);
                 }
             };
@@ -116,11 +116,11 @@ impl Session {
                     frames.count(cx);
                 }
                 Report::Failed { fault, text } => {
-                    port.stop(STOP_WITHIN).await;
+                    cx.waits(port.stop(STOP_WITHIN)).await;
                     return Ok(End::Source(fault, limits::short_text(&text)));
                 }
                 Report::Ended => {
-                    port.stop(STOP_WITHIN).await;
+                    cx.waits(port.stop(STOP_WITHIN)).await;
                     return Ok(End::Played);
                 }
             }

@@ -54,9 +54,11 @@ impl Watch {
         if self.model.is_none() {
             cx.place.note("motion alone: no model is configured");
         }
+        // Where it waits, it waits for tracking, which has its own limit: a full disk there is no hang here.
         loop {
             tokio::select! {
                 () = cx.stop.cancelled() => return Ok(()),
+                () = cx.asked() => {}
                 frame = self.slot.next(), if asked.len() < ASKED_MAX => {
                     let verdict = motion.judge(frame.width as usize, frame.height as usize, luma(&frame));
                     if verdict.moving {
@@ -66,7 +68,8 @@ impl Watch {
                         if !verdict.learning {
                             self.coverage.judged();
                         }
-                        self.tracking.sight(Sight::Motion { at: captured(&frame), areas: verdict.areas }).await;
+                        let sight = Sight::Motion { at: captured(&frame), areas: verdict.areas };
+                        cx.waits(self.tracking.sight(sight)).await;
                         continue;
                     };
                     // While motion learns what is usual, only the model can tell.
@@ -78,8 +81,8 @@ impl Watch {
                         self.coverage.judged();
                     }
                 }
-                Some(answer) = asked.next(), if !asked.is_empty() => self.answered(answer).await,
-                _ = blind_check.tick() => self.check_blindness().await,
+                Some(answer) = asked.next(), if !asked.is_empty() => cx.waits(self.answered(answer)).await,
+                _ = blind_check.tick() => cx.waits(self.check_blindness()).await,
             }
         }
     }

@@ -18,6 +18,10 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+/// For the relay to make room for the events stream.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
+/// A relay that reads nothing for so long does not serve this stream any more.
+const SENT_WITHIN: Duration = Duration::from_secs(10);
 /// A relay whose store is being restarted answers later than this; then the stream is opened again.
 const RESUME_WITHIN: Duration = Duration::from_secs(10);
 /// Between two streams on a link that holds: the relay's store, or our outbox, is being restarted. Longer
@@ -55,13 +59,13 @@ pub async fn forward(
 async fn forward_over(connection: Option<Connection>, outbox: &Outbox, cx: &ServiceCx, trouble: &mut Trouble) {
     let Some(connection) = connection else {
         cx.place.note("waiting for the relay");
-        return cx.stop.cancelled().await;
+        return cx.waits(cx.stop.cancelled()).await;
     };
     let Err(why) = session(&connection, outbox, cx, trouble).await else { return };
     cx.place.note(format!("waiting for the relay: {why}"));
     let pause = trouble.again(why);
     tokio::select! {
-        () = sleep(pause) => {}
+        () = cx.waits(sleep(pause)) => {}
         () = cx.stop.cancelled() => {}
     }
 }
@@ -101,9 +105,10 @@ async fn session(
     cx: &ServiceCx,
     trouble: &mut Trouble,
 ) -> Result<(), String> {
-    let (mut tx, mut rx) = connection.open_bi(&Open::Events).await.map_err(text)?;
+    let opened = cx.waits(timeout(OPEN_WITHIN, connection.open_bi(&Open::Events))).await;
+    let (mut tx, mut rx) = opened.map_err(|_| "the relay makes no room for the events stream")?.map_err(text)?;
     let mut newest = outbox.newest();
-    let mut sent = announce(outbox, &mut tx, &mut rx).await?;
+    let mut sent = cx.waits(announce(outbox, &mut tx, &mut rx)).await?;
     if trouble.told.is_none() {
         info!(through = sent.seq, accepted = *newest.borrow(), "events are forwarded");
     }
@@ -114,17 +119,20 @@ async fn session(
         if stopping && sent.acked >= accepted {
             return tx.finish().map_err(text);
         }
+        let more = accepted > sent.seq && sent.window() > 0;
+        // The outbox has a limit of its own; while it writes, this is no hang.
         tokio::select! {
             biased;
             message = rx.recv() => {
                 let through = sent.acked(message.map_err(text)?, accepted)?;
-                outbox.ack(through).await.map_err(text)?;
+                cx.waits(outbox.ack(through)).await.map_err(text)?;
                 trouble.over(through);
             }
             () = cx.stop.cancelled(), if !stopping => stopping = true,
-            batch = outbox.next(sent.seq), if accepted > sent.seq && sent.window() > 0 => {
-                sent.send(batch.map_err(text)?, &mut tx).await?;
+            batch = cx.waits(outbox.next(sent.seq)), if more => {
+                cx.waits(sent.send(batch.map_err(text)?, &mut tx)).await?;
             }
+            () = cx.asked(), if !more => {}
             changed = newest.changed(), if accepted <= sent.seq => changed.map_err(text)?,
         }
     }
@@ -173,7 +181,8 @@ impl Sent {
         let Some(last) = entries.last().map(|entry| entry.seq) else {
             return Err("the outbox has less than it said; asking again".to_owned());
         };
-        tx.send(&EventsUp::Entries(entries)).await.map_err(text)?;
+        let sending = timeout(SENT_WITHIN, tx.send(&EventsUp::Entries(entries))).await;
+        sending.map_err(|_| "the relay takes no more entries")?.map_err(text)?;
         self.seq = last;
         Ok(())
     }

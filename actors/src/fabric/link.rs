@@ -7,6 +7,8 @@
 //! Stops when: it panics.  On restart: dials again. A peer that is away is not the link's failure.
 
 use super::facts::{Facts, SOFTWARE};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use protocol::Role;
 use protocol::link::{Down, Open, Up};
 use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx};
@@ -24,6 +26,10 @@ const LATER: Backoff = Backoff { base: Duration::from_millis(500), max: Duration
 const RECENTLY: Duration = Duration::from_secs(60);
 /// From the connection to the peer's welcome.
 const WELCOME_WITHIN: Duration = Duration::from_secs(5);
+/// A peer that takes no answer for so long is not there, whatever its transport says.
+const SENT_WITHIN: Duration = Duration::from_secs(5);
+/// Acts of operators under way on this node. When full, the next is refused.
+const ACTS_MAX: usize = 8;
 /// For the last words on an orderly stop.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
 
@@ -67,12 +73,13 @@ impl Link {
     pub async fn run(self, endpoint: Endpoint, facts: Facts, cx: ServiceCx) -> Result<(), Failure> {
         let mut away = Away::new();
         loop {
-            let lost = self.live_once(&endpoint, &facts, &cx, &mut away).await;
+            // Every wait in there has an end: of the dial, of the greeting, of an answer, of the peer's silence.
+            let lost = cx.waits(self.live_once(&endpoint, &facts, &cx, &mut away)).await;
             let Some(reason) = lost else { return Ok(()) };
             let pause = away.pause();
             self.show(&cx, &reason, pause, &mut away);
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = cx.waits(tokio::time::sleep(pause)) => {}
                 () = cx.stop.cancelled() => return Ok(()),
             }
         }
@@ -97,7 +104,7 @@ impl Link {
         let _down = Publish { link: self, role: *role };
         metrics::gauge!("watchtree_link_up", "upstream" => role.as_str()).set(1.0);
         tokio::select! {
-            reason = answer(&mut tx, &mut rx, facts) => {
+            reason = answer(&mut tx, &mut rx, facts, *role) => {
                 // What the connection died of says more than what its stream did.
                 let died = timeout(GOODBYE_WITHIN, connection.closed()).await;
                 Some(died.unwrap_or_else(|_| {
@@ -113,7 +120,8 @@ impl Link {
                     let _ = tx.send(&Up::Bye).await;
                 };
                 let _ = timeout(GOODBYE_WITHIN, goodbye).await;
-                connection.close(CloseCode::Done, "this node stops");
+                let why = if facts.is_stopping() { "this node stops" } else { "an operator restarts this link" };
+                connection.close(CloseCode::Done, why);
                 None
             }
         }
@@ -202,32 +210,64 @@ async fn greet(connection: &Connection, facts: &Facts) -> Result<(Tx, Rx), Strin
 }
 
 /// Answers the peer's calls until the stream ends; says why it did.
-async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts) -> String {
+async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> String {
+    let mut acts = FuturesUnordered::new();
     loop {
-        match rx.recv::<Down>().await {
-            Ok(Some(Down::Snapshot { call })) => {
-                let snapshot = Box::new(facts.snapshot().await);
-                match tx.send(&Up::Snapshot { call, snapshot }).await {
-                    Ok(()) => {}
-                    // Better no tree than no link.
-                    Err(SendError::TooLarge { .. }) => warn!("this node's snapshot does not fit a message"),
-                    Err(error) => return error.to_string(),
+        let answer = tokio::select! {
+            message = rx.recv::<Down>() => match message {
+                Ok(Some(Down::Snapshot { call })) => {
+                    Up::Snapshot { call, snapshot: Box::new(facts.snapshot(None).await) }
                 }
-            }
-            Ok(Some(Down::Steer { call, .. })) => {
-                let result = Err("not yet".to_owned());
-                if let Err(error) = tx.send(&Up::Steered { call, result }).await {
-                    return error.to_string();
+                Ok(Some(Down::Failures { call, path, limit })) => {
+                    Up::Failures { call, failures: facts.failures(path.as_deref(), limit as usize) }
                 }
-            }
-            Ok(Some(Down::Failures { call, .. })) => {
-                if let Err(error) = tx.send(&Up::Failures { call, failures: Vec::new() }).await {
-                    return error.to_string();
-                }
-            }
-            Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
-            Ok(None) => return "the peer ended the control stream".to_owned(),
-            Err(error) => return error.to_string(),
+                Ok(Some(Down::Steer { call, path, act, by })) => match refused(upstream, acts.len()) {
+                    // An act takes seconds, and the peer's other calls do not wait for it.
+                    None => {
+                        acts.push(async move { Up::Steered { call, result: facts.steer(&path, act, &by).await } });
+                        continue;
+                    }
+                    Some(why) => {
+                        warn!(target: "audit", %by, node = %facts.node, path, %act, result = why, "not steered");
+                        Up::Steered { call, result: Err(why.to_owned()) }
+                    }
+                },
+                Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
+                Ok(None) => return "the peer ended the control stream".to_owned(),
+                Err(error) => return error.to_string(),
+            },
+            Some(steered) = acts.next(), if !acts.is_empty() => steered,
+        };
+        match timeout(SENT_WITHIN, tx.send(&answer)).await {
+            Ok(Ok(())) => {}
+            // Better no tree than no link.
+            Ok(Err(SendError::TooLarge { .. })) => warn!("an answer of this node does not fit a message"),
+            Ok(Err(error)) => return error.to_string(),
+            Err(_) => return format!("the peer took no answer within {} s", SENT_WITHIN.as_secs()),
+        }
+    }
+}
+
+/// A node is steered by its relay, which knows operators from viewers. A gpu node that was taken over must not
+/// reach into the edges that send it their frames.
+fn refused(upstream: Role, under_way: usize) -> Option<&'static str> {
+    match upstream {
+        Role::Relay if under_way < ACTS_MAX => None,
+        Role::Relay => Some("too many acts are under way on this node already; ask again"),
+        Role::Edge | Role::Gpu | Role::Operator | Role::Viewer => Some("a node is steered through its relay alone"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_relay_steers_and_not_without_end() {
+        assert_eq!(refused(Role::Relay, 0), None);
+        assert!(refused(Role::Relay, ACTS_MAX).is_some());
+        for other in Role::ALL.into_iter().filter(|role| *role != Role::Relay) {
+            assert!(refused(other, 0).is_some(), "{other} steers");
         }
     }
 }

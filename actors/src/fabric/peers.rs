@@ -1,11 +1,16 @@
-//! Peers: who is linked to this node, and how to ask them for their tree.
+//! Peers: who is linked to this node, and how to ask them: for their tree, their failures, for an act.
+//!
+//!   admin, http ──call──▶ [peers] ──▶ the peer's control stream ══▶ link of the peer
+//!               ◀─answer────────────────────────────────────────◀═
 
-use protocol::admin::{NodeLine, NodeSnapshot};
+use super::facts::STEER_WITHIN;
+use protocol::admin::{FailureRecord, NodeLine, NodeSnapshot};
 use protocol::transport::{CloseCode, Connection};
-use protocol::{Epoch, Identity, Timestamp, limits};
+use protocol::{Act, Epoch, Identity, Timestamp, limits};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use supervision::steer::is_at_or_below;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::info;
@@ -14,12 +19,19 @@ use tracing::info;
 const PEERS_MAX: usize = 2000;
 /// A peer that does not show its tree within this is shown without it.
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(2);
+/// For the message on its way, there and back.
+const ON_THE_WAY: Duration = Duration::from_secs(2);
 
 /// What a peer calls itself; longer text is cut, so that a list of all peers fits one message.
 const SOFTWARE_CHARS_MAX: usize = 60;
 
 /// A question to a peer's control stream.
-pub type SnapshotCall = oneshot::Sender<NodeSnapshot>;
+#[derive(Debug)]
+pub enum Call {
+    Snapshot { reply: oneshot::Sender<NodeSnapshot> },
+    Failures { path: Option<String>, limit: u32, reply: oneshot::Sender<Vec<FailureRecord>> },
+    Steer { path: String, act: Act, by: Identity, reply: oneshot::Sender<Result<String, String>> },
+}
 
 /// Cheap to clone; one per node.
 #[derive(Clone, Default)]
@@ -28,13 +40,13 @@ pub struct Peers(Arc<Mutex<BTreeMap<Identity, Peer>>>);
 struct Peer {
     software: String,
     since: Timestamp,
-    link: Option<(Connection, mpsc::Sender<SnapshotCall>)>,
+    link: Option<(Connection, mpsc::Sender<Call>)>,
 }
 
 impl Peers {
     /// A peer has said hello. An older connection of the same identity is closed: a box that was
     /// power-cycled gets in at once, and two never speak for one.
-    pub fn arrive(&self, connection: &Connection, boot: Epoch, software: String, calls: mpsc::Sender<SnapshotCall>) {
+    pub fn arrive(&self, connection: &Connection, boot: Epoch, software: String, calls: mpsc::Sender<Call>) {
         let id = connection.peer().clone();
         let software = limits::short_text(&software).chars().take(SOFTWARE_CHARS_MAX).collect();
         let link = Some((connection.clone(), calls));
@@ -68,18 +80,53 @@ impl Peers {
         self.lock().iter().map(|(id, peer)| peer.line(id)).collect()
     }
 
-    /// The trees of all that are here and answer in time, each under the name in its certificate.
-    pub async fn snapshots(&self) -> Vec<NodeSnapshot> {
-        let link = |(id, peer): (&Identity, &Peer)| Some((id.clone(), peer.link.as_ref()?.1.clone()));
-        let calls: Vec<_> = self.lock().iter().filter_map(link).collect();
-        let asked = calls.into_iter().map(|(id, calls)| async move {
-            let (reply, answer) = oneshot::channel();
-            calls.try_send(reply).ok()?;
-            let snapshot = timeout(SNAPSHOT_WITHIN, answer).await.ok()?.ok()?;
-            // What it says of itself: who it is, the certificate says.
-            Some(NodeSnapshot { node: id, ..snapshot })
-        });
-        futures_util::future::join_all(asked).await.into_iter().flatten().collect()
+    /// All that are remembered.
+    pub fn ids(&self) -> Vec<Identity> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// Its tree, under the name in its certificate; `None` if it is away or does not answer in time.
+    pub async fn snapshot(&self, id: &Identity) -> Option<NodeSnapshot> {
+        let snapshot = self.call(id, SNAPSHOT_WITHIN, |reply| Call::Snapshot { reply }).await.ok()?;
+        // What it says of itself: who it is, the certificate says.
+        Some(NodeSnapshot { node: id.clone(), ..snapshot })
+    }
+
+    /// Its failures, oldest first; none if it is away or does not answer in time.
+    pub async fn failures(&self, id: &Identity, path: Option<String>, limit: u32) -> Vec<FailureRecord> {
+        let asked = self.call(id, SNAPSHOT_WITHIN, |reply| Call::Failures { path, limit, reply });
+        let mut records = asked.await.unwrap_or_default();
+        records.truncate(limits::FAILURES_MAX);
+        // It tells of its own actors alone.
+        records.retain(|record| is_at_or_below(&record.path, id.name.as_str()));
+        records.into_iter().map(|record| FailureRecord { node: id.clone(), ..record }.short()).collect()
+    }
+
+    /// What it did, or why not.
+    pub async fn steer(&self, id: &Identity, path: String, act: Act, by: Identity) -> Result<String, String> {
+        let asked = self.call(id, STEER_WITHIN + ON_THE_WAY, |reply| Call::Steer { path, act, by, reply });
+        match asked.await {
+            Ok(Ok(done)) => Ok(limits::short_text(&done)),
+            Ok(Err(why)) => Err(limits::short_text(&why)),
+            Err(why) => Err(why),
+        }
+    }
+
+    async fn call<R>(
+        &self,
+        id: &Identity,
+        within: Duration,
+        make: impl FnOnce(oneshot::Sender<R>) -> Call,
+    ) -> Result<R, String> {
+        let calls = self.lock().get(id).and_then(|peer| Some(peer.link.as_ref()?.1.clone()));
+        let calls = calls.ok_or_else(|| format!("{id} is not linked now; `watchtree nodes` shows since when"))?;
+        let (reply, answer) = oneshot::channel();
+        calls.try_send(make(reply)).map_err(|_| format!("{id} has too many calls to answer already; ask again"))?;
+        match timeout(within, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(format!("the link to {id} was lost before it answered; it may have heard all the same")),
+            Err(_) => Err(format!("{id} did not answer within {} s", within.as_secs())),
+        }
     }
 
     pub fn count_linked(&self) -> usize {

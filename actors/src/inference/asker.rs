@@ -22,6 +22,11 @@ use tokio::time::timeout;
 /// An answer may come so long after the deadline before the frame counts as expired here too:
 /// the gpu node counts from the frame's arrival.
 const GRACE: Duration = Duration::from_millis(250);
+/// For the gpu node to make room for the verdicts stream.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
+const OPEN_AGAIN: Duration = Duration::from_millis(200);
+/// For the last word, if the gpu node does not read.
+const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
 
 /// Asks for verdicts. Cheap to clone; stays valid across restarts and lost links.
 #[derive(Clone)]
@@ -121,19 +126,20 @@ impl Asker {
                 cx.place.note("waiting for a gpu node");
                 tokio::select! {
                     changed = links.changed() => changed.map_err(|_| Failure::error("the link is gone"))?,
+                    () = cx.asked() => {}
                     () = cx.stop.cancelled() => return Ok(()),
                 }
                 continue;
             };
             let verdicts = Open::Verdicts { asker: self.0.epoch };
             let opened = tokio::select! {
-                opened = connection.open_bi(&verdicts) => opened,
+                opened = cx.waits(timeout(OPEN_WITHIN, connection.open_bi(&verdicts))) => opened,
                 () = cx.stop.cancelled() => return Ok(()),
             };
-            let Ok((mut tx, mut rx)) = opened else {
+            let Ok(Ok((mut tx, mut rx))) = opened else {
                 tokio::select! {
                     _ = links.changed() => {}
-                    () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                    () = cx.waits(tokio::time::sleep(OPEN_AGAIN)) => {}
                     () = cx.stop.cancelled() => return Ok(()),
                 }
                 continue;
@@ -152,8 +158,9 @@ impl Asker {
         loop {
             let message = tokio::select! {
                 message = rx.recv::<AskerDown>() => message,
+                () = cx.asked() => continue,
                 () = cx.stop.cancelled() => {
-                    let _ = tx.send(&AskerUp::Bye).await;
+                    let _ = cx.waits(timeout(GOODBYE_WITHIN, tx.send(&AskerUp::Bye))).await;
                     let _ = tx.finish();
                     return None;
                 }
@@ -239,6 +246,7 @@ pub async fn keep_books(asker: Asker, journal: Journal, cx: ServiceCx) -> Result
     loop {
         let stopping = tokio::select! {
             _ = every.tick() => false,
+            () = cx.asked() => continue,
             () = cx.stop.cancelled() => true,
         };
         let mut ledger = asker.ledger();

@@ -11,7 +11,7 @@ use protocol::{Detection, codec, limits};
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use supervision::{Failure, Port, PortSpec};
+use supervision::{Failure, Place, Port, PortSpec};
 
 /// A larger image file is refused before it is read.
 const IMAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -37,7 +37,9 @@ pub struct Detect {
 impl Detect {
     /// Writes a line for each detection in each frame of each file.
     pub async fn run(&self, files: &[PathBuf], out: &mut impl Write) -> Result<(), Failure> {
-        let mut model = LoadedModel::load(&self.model_port, &self.spec, self.engine, MockCost::default()).await?;
+        let (port, place) =
+            (PortSpec::new(&self.model_port, limits::PORT_MESSAGE_BYTES_MAX), Place::detached("detect"));
+        let mut model = LoadedModel::load(&port, &self.spec, self.engine, MockCost::default(), &place).await?;
         for file in files {
             let named = |failure: Failure| Failure { text: format!("{}: {}", file.display(), failure.text), ..failure };
             if is_jpeg(file) {
@@ -53,7 +55,8 @@ impl Detect {
 
     async fn video(&self, model: &mut LoadedModel, file: &Path, out: &mut impl Write) -> Result<(), Failure> {
         let path = file.canonicalize().map_err(Failure::error)?;
-        let mut port = Port::spawn(&PortSpec::new(&self.camera_port, limits::PORT_MESSAGE_BYTES_MAX)).await?;
+        let spec = PortSpec::new(&self.camera_port, limits::PORT_MESSAGE_BYTES_MAX);
+        let mut port = Port::spawn(&spec, &Place::detached("detect")).await?;
         port.send(&codec::encode(&Order::Open(every_frame_of(&path)))).await?;
         loop {
             let Some(data) = port.recv().await? else { return Err(Failure::error("the camera port ended early")) };

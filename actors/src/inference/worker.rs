@@ -10,9 +10,8 @@ use super::pool::{Job, Pool};
 use protocol::codec::Blob;
 use protocol::model::{EngineKind, MockCost, ModelOrder, ModelReport, ModelSpec, Picture};
 use protocol::{Detection, Outcome, codec, limits};
-use std::path::PathBuf;
 use std::time::Duration;
-use supervision::{Failure, Port, PortSpec, ServiceCx};
+use supervision::{Failure, Place, Port, PortSpec, ServiceCx};
 use tokio::time::{Instant, timeout};
 use tracing::info;
 
@@ -31,7 +30,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Worker {
     pub pool: Pool,
-    pub port: PathBuf,
+    pub port: PortSpec,
     pub spec: ModelSpec,
     pub engine: EngineKind,
     pub mock: MockCost,
@@ -47,16 +46,19 @@ impl Worker {
     }
 
     async fn work(&self, cx: &ServiceCx) -> Result<(), Failure> {
-        let mut model = LoadedModel::load(&self.port, &self.spec, self.engine, self.mock).await?;
+        // Loading and judging have limits of their own, longer than the watchdog's.
+        let loading = LoadedModel::load(&self.port, &self.spec, self.engine, self.mock, &cx.place);
+        let mut model = cx.waits(loading).await?;
         info!(model = self.spec.name, engine = model.engine, "model is ready");
         cx.place.note(format!("{} on {}", self.spec.name, model.engine));
         let _ready = self.pool.ready();
         loop {
             tokio::select! {
-                jobs = self.pool.take() => self.judge_all(&mut model, jobs).await?,
+                jobs = self.pool.take() => cx.waits(self.judge_all(&mut model, jobs)).await?,
                 ended = model.idle() => return Err(ended),
+                () = cx.asked() => {}
                 () = cx.stop.cancelled() => {
-                    model.port.stop(STOP_WITHIN).await;
+                    cx.waits(model.port.stop(STOP_WITHIN)).await;
                     return Ok(());
                 }
             }
@@ -116,12 +118,13 @@ type Results = Vec<Result<Vec<Detection>, String>>;
 
 impl LoadedModel {
     pub async fn load(
-        program: &PathBuf,
+        port: &PortSpec,
         spec: &ModelSpec,
         engine: EngineKind,
         mock: MockCost,
+        place: &Place,
     ) -> Result<Self, Failure> {
-        let mut port = Port::spawn(&PortSpec::new(program, limits::PORT_MESSAGE_BYTES_MAX)).await?;
+        let mut port = Port::spawn(port, place).await?;
         port.send(&codec::encode(&ModelOrder::Load { spec: spec.clone(), engine, mock })).await?;
         let report = timeout(LOAD_WITHIN, next_report(&mut port)).await;
         match report.map_err(|_| Failure::hang(format!("{} did not load within {LOAD_WITHIN:?}", spec.name)))?? {

@@ -1,7 +1,10 @@
 //! An edge: cameras, tracking, the outbox, links to a relay and a gpu node.
 
+use super::terms::Terms;
 use crate::launch::Ground;
+use actors::api::health::Finding;
 use actors::api::http::Http;
+use actors::api::{health, readiness};
 use actors::camera::coverage::{Coverage, Coverages};
 use actors::camera::motion::MotionSettings;
 use actors::camera::session::Session;
@@ -10,18 +13,23 @@ use actors::camera::watch::{Model, Watch};
 use actors::events::forwarder;
 use actors::events::outbox::Outbox;
 use actors::fabric::link::Link;
+use actors::fabric::peers::Peers;
+use actors::fabric::site::Site;
 use actors::inference::asker::{self, Asker};
 use actors::inference::books::Journal;
 use actors::tracking::tracker::TrackerSettings;
 use actors::tracking::{Tracking, TrackingSettings};
 use anyhow::anyhow;
 use config::{Camera, Edge};
-use protocol::Role;
 use protocol::camera::Source;
 use protocol::transport::Endpoint;
+use protocol::{Role, limits};
 use std::sync::Arc;
-use std::time::Duration;
-use supervision::{Intensity, Node, Strategy, Tree, service};
+use supervision::{Node, Tree};
+
+/// An outbox that is fuller than this while the relay is away is about to drop what is old, and the node does its
+/// job no longer.
+const SPOOL_PERCENT_MAX: u64 = 90;
 
 /// Inference on this edge, if a gpu node is configured.
 struct Inference {
@@ -32,49 +40,84 @@ struct Inference {
 
 pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
     let endpoint = Endpoint::dialer(&ground.credentials)?;
+    let terms = Terms::new(&config.supervision);
+    ground.facts.allow_faults = terms.allow_faults();
     let outbox = Outbox::new();
     let relay = Link::new(config.link.relay.clone(), Role::Relay);
     let inference = inference(&config, &ground)?;
-    ground.needs_actor("outbox");
-    let probe = outbox.clone();
-    ground.facts.health.needs("events", move || probe.finding());
     ground.facts.outbox = Some(outbox.clone());
-    ground.facts.coverage = Coverages::new(config.cameras.iter().map(|camera| camera.id.clone()));
+    let rate = |camera: &Camera| camera.frames_per_s.unwrap_or(config.detect.frames_per_s);
+    ground.facts.coverage = Coverages::new(config.cameras.iter().map(|camera| (camera.id.clone(), rate(camera))));
     if let Some(Inference { asker, journal, .. }) = &inference {
         let (asker, journal) = (asker.clone(), journal.clone());
         let ledgers = move || journal.earlier().into_iter().chain([asker.ledger()]).collect();
         ground.facts.ledgers = Arc::new(ledgers);
     }
-    let cameras = cameras(&config, &ground, &outbox, inference.as_ref());
+    probe_outbox(&config, &ground, &outbox, &relay);
     probe_links(&ground, &relay, inference.as_ref());
+    let cameras = cameras(&config, &ground, &outbox, inference.as_ref(), &terms);
     let facts = ground.facts;
-    let http = Http { addr: config.node.http, facts: facts.clone(), recorder: ground.recorder, store: None };
+    let site = Site { facts: facts.clone(), peers: Peers::default() };
+    let http = Http { addr: config.node.http, site, recorder: ground.recorder, store: None };
     let queue = config.node.data_dir.join("outbox.redb");
     let entries_max = config.outbox.entries_max;
     let to_relay = {
         let (relay, endpoint, facts) = (relay.clone(), endpoint.clone(), facts.clone());
-        service("relay-link", move |cx| relay.clone().run(endpoint.clone(), facts.clone(), cx))
+        terms.service("relay-link", move |cx| relay.clone().run(endpoint.clone(), facts.clone(), cx))
     };
     let forward = {
         let outbox = outbox.clone();
-        service("forwarder", move |cx| forwarder::forward(outbox.clone(), relay.connections(), cx))
+        terms.service("forwarder", move |cx| forwarder::forward(outbox.clone(), relay.connections(), cx))
     };
-    let mut children =
-        vec![service("http", move |cx| http.clone().run(cx)), outbox.child(queue, entries_max), to_relay, forward];
+    let (health, notify) = (facts.health.clone(), ground.notify);
+    let mut children = vec![
+        // What is said to the manager of this process is said as long as anything runs.
+        terms.service("health", move |cx| readiness::keep(health.clone(), notify.clone(), cx)),
+        terms.service("http", move |cx| http.clone().run(cx)),
+        terms.store(outbox.child(queue, entries_max)),
+        to_relay,
+        forward,
+    ];
+    let node = facts.node.name.clone();
     if let Some(Inference { link, asker, journal }) = inference {
         let books = asker.clone();
-        children.push(service("gpu-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));
-        children.push(service("asker", move |cx| asker.clone().run(cx)));
-        children.push(service("books", move |cx| asker::keep_books(books.clone(), journal.clone(), cx)));
+        children.push(terms.service("gpu-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));
+        children.push(terms.service("asker", move |cx| asker.clone().run(cx)));
+        children.push(terms.service("books", move |cx| asker::keep_books(books.clone(), journal.clone(), cx)));
     }
     children.push(cameras.into());
-    Ok(Tree {
-        name: ground.credentials.identity().name.to_string(),
-        // Handles survive restarts, so nobody needs to restart with a neighbour.
-        strategy: Strategy::OneForOne,
-        intensity: Intensity { restarts: 5, within: Duration::from_secs(60) },
-        children,
-    })
+    Ok(terms.tree(node, children))
+}
+
+/// An edge does its job while it can write down what happens, and while what it wrote has somewhere to go or room
+/// to wait.
+fn probe_outbox(config: &Edge, ground: &Ground, outbox: &Outbox, relay: &Link) {
+    let health = &ground.facts.health;
+    ground.needs_actor("outbox");
+    let (probe, disk) = (outbox.clone(), config.node.data_dir.clone());
+    health.needs("events", move || probe.finding());
+    health.needs_apart("disk", move || Box::pin(health::disk::writable(disk.clone())));
+    let (outbox, relay, entries_max) = (outbox.clone(), relay.clone(), config.outbox.entries_max.get());
+    health.needs_apart("spool", move || {
+        let (outbox, relay) = (outbox.clone(), relay.clone());
+        Box::pin(async move {
+            let status = outbox.status().await.map_err(|error| format!("the outbox does not answer: {error}"))?;
+            spool(relay.finding(), status.accepted.saturating_sub(status.acked), entries_max)
+        })
+    });
+}
+
+/// A link that is up, or room to wait for it.
+fn spool(link: Finding, waiting: u64, entries_max: u64) -> Finding {
+    let full = u128::from(waiting) * 100 / u128::from(entries_max.max(1));
+    match link {
+        Ok(_) => Ok(format!("linked; {waiting} entries wait")),
+        Err(why) if full > u128::from(SPOOL_PERCENT_MAX) => Err(format!(
+            "the outbox is {full} % full ({waiting} of {entries_max} entries) and the relay is away: {why}; bring it \
+             back, or raise outbox.entries_max"
+        )),
+        Err(why) => Ok(format!("{waiting} of {entries_max} entries wait for the relay: {why}")),
+    }
 }
 
 fn inference(config: &Edge, ground: &Ground) -> anyhow::Result<Option<Inference>> {
@@ -103,22 +146,18 @@ fn probe_links(ground: &Ground, relay: &Link, inference: Option<&Inference>) {
     }
 }
 
-fn cameras(config: &Edge, ground: &Ground, outbox: &Outbox, inference: Option<&Inference>) -> Tree {
+fn cameras(config: &Edge, ground: &Ground, outbox: &Outbox, inference: Option<&Inference>, terms: &Terms) -> Tree {
     let children = config.cameras.iter().zip(ground.facts.coverage.iter()).map(|(camera, (_, coverage))| {
         let probed = coverage.clone();
         let see = move || probed.blind().map_or(Ok("sees".to_owned()), |reason| Err(format!("blind: {reason}")));
         ground.facts.health.shows(format!("camera {}", camera.id), see);
-        camera_tree(config, camera, ground, outbox, inference, coverage.clone())
+        ground.shows_actor(&format!("cameras/{}/session", camera.id));
+        camera_tree(config, camera, ground, outbox, inference, coverage.clone(), terms)
     });
     let children = children.collect();
     let coverage = ground.facts.coverage.clone();
     ground.facts.health.needs("coverage", move || coverage.finding());
-    Tree {
-        name: "cameras".to_owned(),
-        strategy: Strategy::OneForOne,
-        intensity: Intensity { restarts: 5, within: Duration::from_secs(60) },
-        children,
-    }
+    terms.tree("cameras", children)
 }
 
 /// One camera. It parks when it fails too often; no other camera notices.
@@ -129,12 +168,13 @@ fn camera_tree(
     outbox: &Outbox,
     inference: Option<&Inference>,
     coverage: Coverage,
+    terms: &Terms,
 ) -> Node {
     let (slot, tracking) = (Slot::default(), Tracking::default());
     let session = Session {
         camera: camera.id.clone(),
         source: source(config, camera),
-        port: ground.ports_dir.join("watchtree-camera-port"),
+        port: terms.port(ground.ports_dir.join("watchtree-camera-port"), limits::PORT_MESSAGE_BYTES_MAX),
         slot: slot.clone(),
         coverage: coverage.clone(),
     };
@@ -144,7 +184,18 @@ fn camera_tree(
         deadline: config.detect.deadline,
         priority: camera.priority,
     });
-    let settings = TrackingSettings {
+    let motion = MotionSettings { threshold: config.motion.threshold, cells_min: config.motion.cells_min };
+    let watch = Watch { camera: camera.id.clone(), slot, coverage, motion, tracking: tracking.clone(), model };
+    let children = vec![
+        terms.waits_for_store(tracking.child(tracking_settings(config, camera), outbox.clone())),
+        terms.service("watch", move |cx| watch.clone().run(cx)),
+        terms.parked(terms.service("session", move |cx| session.clone().run(cx))),
+    ];
+    terms.parked(terms.tree(&camera.id, children))
+}
+
+fn tracking_settings(config: &Edge, camera: &Camera) -> TrackingSettings {
+    TrackingSettings {
         camera: camera.id.clone(),
         tracker: TrackerSettings {
             score_min: config.detect.score_min,
@@ -155,20 +206,7 @@ fn camera_tree(
         lost_after: config.track.lost_after,
         update_every: config.track.update_every,
         labels: camera.labels.clone(),
-    };
-    let motion = MotionSettings { threshold: config.motion.threshold, cells_min: config.motion.cells_min };
-    let watch = Watch { camera: camera.id.clone(), slot, coverage, motion, tracking: tracking.clone(), model };
-    let tree = Tree {
-        name: camera.id.to_string(),
-        strategy: Strategy::OneForOne,
-        intensity: Intensity { restarts: 5, within: Duration::from_secs(60) },
-        children: vec![
-            tracking.child(settings, outbox.clone()),
-            service("watch", move |cx| watch.clone().run(cx)),
-            service("session", move |cx| session.clone().run(cx)).parked(),
-        ],
-    };
-    Node::from(tree).parked()
+    }
 }
 
 fn source(config: &Edge, camera: &Camera) -> Source {
@@ -179,5 +217,19 @@ fn source(config: &Edge, camera: &Camera) -> Source {
         frame_width_px_max: camera.frame_width_px_max,
         stall_ms: u32::try_from(camera.stall.as_millis()).unwrap_or(u32::MAX),
         every_frame: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_without_its_relay_is_ready_while_its_outbox_has_room() {
+        let away = || Err("no route".to_owned());
+        assert!(spool(away(), 90, 100).expect("has room").contains("90 of 100 entries wait for the relay: no route"));
+        assert!(spool(away(), 91, 100).expect_err("is nearly full").contains("91 % full"));
+        assert!(spool(Ok("linked".to_owned()), 100, 100).is_ok(), "it drains");
+        assert!(spool(away(), u64::MAX, u64::MAX).is_err());
     }
 }

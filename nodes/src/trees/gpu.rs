@@ -1,26 +1,34 @@
 //! A gpu node: models in ports, fed by the frames of many edges. Works on a CPU too.
 
+use super::terms::Terms;
 use crate::launch::Ground;
-use actors::api::admin::Admin;
 use actors::api::http::Http;
-use actors::fabric::gateway::Gateway;
+use actors::api::{health, readiness};
+use actors::fabric::gateway::{Gateway, Served};
 use actors::fabric::link::Link;
 use actors::fabric::peers::Peers;
+use actors::fabric::site::Site;
 use actors::inference::batcher::{BatcherSettings, PER_CAMERA_FRAMES_MAX};
 use actors::inference::books::Books;
 use actors::inference::desk::Desk;
 use actors::inference::pool::{Models, Pool};
 use actors::inference::worker::Worker;
 use config::{Gpu, ModelEntry};
-use protocol::Role;
 use protocol::model::{MockCost, ModelSpec};
 use protocol::transport::Endpoint;
+use protocol::{Role, limits};
 use std::sync::Arc;
-use std::time::Duration;
-use supervision::{Intensity, Node, Strategy, Tree, service};
+use supervision::{Node, Tree};
 
 pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     let endpoint = Endpoint::listen(config.listen.quic, &ground.credentials)?;
+    let terms = Terms::new(&config.supervision);
+    ground.facts.allow_faults = terms.allow_faults();
+    for class in ["workers", "peers", "gateway"] {
+        ground.needs_actor(class);
+    }
+    let disk = config.node.data_dir.clone();
+    ground.facts.health.shows_apart("disk", move || Box::pin(health::disk::writable(disk.clone())));
     let specs = config.models.iter().map(|entry| config::model::load(&entry.spec)).collect::<Result<Vec<_>, _>>()?;
     let settings = BatcherSettings {
         batch_max: config.batcher.batch_max,
@@ -34,34 +42,30 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     ground.facts.ledgers = Arc::new(move || ledgers.all());
     probe_pools(&ground, &pools);
     let facts = ground.facts.clone();
-    let admin = Admin { facts: facts.clone(), peers: peers.clone(), store: None };
-    let desk = Some(Desk { models, books });
-    let gateway = Gateway { endpoint: endpoint.clone(), facts: facts.clone(), peers, admin, store: None, desk };
-    let http = Http { addr: config.node.http, facts: facts.clone(), recorder: ground.recorder.clone(), store: None };
+    let site = Site { facts: facts.clone(), peers };
+    let served = Served { site: site.clone(), store: None, desk: Some(Desk { models, books }) };
+    let gateway = Gateway::new(endpoint.clone(), served);
+    let http = Http { addr: config.node.http, site, recorder: ground.recorder.clone(), store: None };
     let workers = config.models.iter().zip(specs).zip(pools);
-    let workers = workers.flat_map(|((entry, spec), pool)| workers_of(entry, spec, pool, &ground)).collect();
+    let workers = workers.flat_map(|((entry, spec), pool)| workers_of(entry, spec, pool, &ground, &terms)).collect();
+    let (told, notify, proxies) = (facts.health.clone(), ground.notify.clone(), gateway.clone());
     let mut children = vec![
-        service("http", move |cx| http.clone().run(cx)),
-        Node::from(Tree {
-            name: "workers".to_owned(),
-            strategy: Strategy::OneForOne,
-            intensity: Intensity { restarts: 5, within: Duration::from_secs(60) },
-            children: workers,
-        }),
-        service("gateway", move |cx| gateway.clone().run(cx)),
+        // What is said to the manager of this process is said as long as anything runs.
+        terms.service("health", move |cx| readiness::keep(told.clone(), notify.clone(), cx)),
+        terms.service("http", move |cx| http.clone().run(cx)),
+        terms.tree("workers", workers).into(),
+        // Ahead of the gateway: it says goodbye to all peers at once, and then their proxies end.
+        proxies.peers(terms.intensity()),
+        terms.service("gateway", move |cx| gateway.clone().run(cx)),
     ];
+    let node = facts.node.name.clone();
     if let Some(relay) = config.link.relay {
         let link = Link::new(relay, Role::Relay);
         let probe = link.clone();
         ground.facts.health.shows("relay-link", move || probe.finding());
-        children.push(service("relay-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));
+        children.push(terms.service("relay-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));
     }
-    Ok(Tree {
-        name: ground.credentials.identity().name.to_string(),
-        strategy: Strategy::OneForOne,
-        intensity: Intensity { restarts: 5, within: Duration::from_secs(60) },
-        children,
-    })
+    Ok(terms.tree(node, children))
 }
 
 fn probe_pools(ground: &Ground, pools: &[Pool]) {
@@ -81,15 +85,16 @@ fn probe_pools(ground: &Ground, pools: &[Pool]) {
 }
 
 /// The instances of one model. A model that cannot run is parked; the others go on.
-fn workers_of(entry: &ModelEntry, spec: ModelSpec, pool: Pool, ground: &Ground) -> Vec<Node> {
+fn workers_of(entry: &ModelEntry, spec: ModelSpec, pool: Pool, ground: &Ground, terms: &Terms) -> Vec<Node> {
     let mock = MockCost { fixed_ms: entry.mock_fixed_ms, item_ms: entry.mock_item_ms };
-    let port = ground.ports_dir.join("watchtree-model-port");
+    let port = terms.port(ground.ports_dir.join("watchtree-model-port"), limits::PORT_MESSAGE_BYTES_MAX);
     let worker = Worker { pool, port, spec, engine: entry.engine, mock };
     let instances = 0..entry.instances.get();
     let node = |instance| {
         let worker = worker.clone();
         let name = format!("{}-{instance}", worker.spec.name);
-        service("worker", move |cx| worker.clone().run(cx)).named(name).parked()
+        ground.shows_actor(&format!("workers/{name}"));
+        terms.parked(terms.service("worker", move |cx| worker.clone().run(cx)).named(name))
     };
     instances.map(node).collect()
 }

@@ -1,37 +1,43 @@
 //! A relay: the record of what happened, and the way to it.
 
+use super::terms::Terms;
 use crate::launch::Ground;
-use actors::api::admin::Admin;
 use actors::api::http::Http;
+use actors::api::{health, readiness};
 use actors::events::store::EventStore;
-use actors::fabric::gateway::Gateway;
+use actors::fabric::gateway::{Gateway, Served};
 use actors::fabric::peers::Peers;
+use actors::fabric::site::Site;
 use config::Relay;
 use protocol::transport::Endpoint;
-use std::time::Duration;
-use supervision::{Intensity, Strategy, Tree, service};
+use supervision::Tree;
 
-pub fn tree(config: Relay, ground: Ground) -> anyhow::Result<Tree> {
+pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
     let endpoint = Endpoint::listen(config.listen.quic, &ground.credentials)?;
-    ground.needs_actor("store");
+    let terms = Terms::new(&config.supervision);
+    ground.facts.allow_faults = terms.allow_faults();
+    for class in ["store", "peers", "gateway"] {
+        ground.needs_actor(class);
+    }
     let (store, peers, facts) = (EventStore::new(), Peers::default(), ground.facts);
-    let count = peers.clone();
-    let record = store.clone();
+    let (count, record, disk) = (peers.clone(), store.clone(), config.node.data_dir.clone());
     facts.health.needs("record", move || record.finding());
-    facts.health.shows("peers", move || Ok(format!("{} linked", count.count_linked())));
-    let admin = Admin { facts: facts.clone(), peers: peers.clone(), store: Some(store.clone()) };
-    let gateway = Gateway { endpoint, facts: facts.clone(), peers, admin, store: Some(store.clone()), desk: None };
-    let http = Http { addr: config.node.http, facts, recorder: ground.recorder, store: Some(store.clone()) };
-    let file = config.node.data_dir.join("events.redb");
-    Ok(Tree {
-        name: ground.credentials.identity().name.to_string(),
-        // The gateway's proxies hold a handle to the store, which survives the store's restart.
-        strategy: Strategy::OneForOne,
-        intensity: Intensity { restarts: 5, within: Duration::from_secs(60) },
-        children: vec![
-            store.child(file),
-            service("http", move |cx| http.clone().run(cx)),
-            service("gateway", move |cx| gateway.clone().run(cx)),
+    facts.health.needs_apart("disk", move || Box::pin(health::disk::writable(disk.clone())));
+    facts.health.shows("links", move || Ok(format!("{} nodes are linked", count.count_linked())));
+    let site = Site { facts: facts.clone(), peers };
+    let gateway = Gateway::new(endpoint, Served { site: site.clone(), store: Some(store.clone()), desk: None });
+    let http = Http { addr: config.node.http, site, recorder: ground.recorder, store: Some(store.clone()) };
+    let (file, notify, proxies) = (config.node.data_dir.join("events.redb"), ground.notify, gateway.clone());
+    Ok(terms.tree(
+        &facts.node.name,
+        vec![
+            // What is said to the manager of this process is said as long as anything runs.
+            terms.service("health", move |cx| readiness::keep(facts.health.clone(), notify.clone(), cx)),
+            terms.store(store.child(file)),
+            terms.service("http", move |cx| http.clone().run(cx)),
+            // Ahead of the gateway: it says goodbye to all peers at once, and then their proxies end.
+            proxies.peers(terms.intensity()),
+            terms.service("gateway", move |cx| gateway.clone().run(cx)),
         ],
-    })
+    ))
 }

@@ -2,58 +2,115 @@
 
 use super::*;
 use crate::api::health::Health;
+use crate::fabric::facts::Facts;
+use crate::fabric::peers::Peers;
 use crate::inference::books::Books;
 use crate::inference::pool::Models;
+use protocol::admin::{Reply, Request};
 use protocol::frame::LedgerState;
-use protocol::transport::{Credentials, TlsFiles};
-use protocol::{Epoch, FrameHeader, Priority, Role, Timestamp, ca};
+use protocol::link::{Down, Open, Up, VIEWERS_LOOK};
+use protocol::transport::{Credentials, Rx, TlsFiles, Tx};
+use protocol::{Act, Epoch, Fault, FrameHeader, Priority, Role, Timestamp, ca};
 use std::net::Ipv4Addr;
-use supervision::Roll;
+use supervision::{Roll, Root, State, Strategy, Tree};
 use tempfile::TempDir;
 
 const WITHIN: Duration = Duration::from_secs(20);
 
-struct Site {
+struct Fixture {
     port: u16,
     role: Role,
     edge: Endpoint,
     books: Books,
-    _dir: TempDir,
+    facts: Facts,
+    _root: Root,
+    dir: TempDir,
 }
 
-impl Site {
+impl Fixture {
     /// A node, `main/relay/hub` or `main/gpu/hub`, that accepts; and the edge `main/edge/yard`.
-    fn of(role: Role) -> Self {
+    async fn of(role: Role) -> Self {
         let dir = TempDir::new().expect("a directory");
         ca::init(&dir.path().join("ca"), "test").expect("a CA");
-        let credentials = |who: &str| {
-            let out = dir.path().join(who.replace('/', "-"));
-            let who = who.parse().expect("an identity");
-            let paths = ca::issue(&dir.path().join("ca"), &out, &who, Duration::from_secs(3600)).expect("is issued");
-            let ca = dir.path().join("ca/ca.pem");
-            Credentials::load(&TlsFiles { ca, cert: paths.cert, key: paths.key }).expect("are good")
-        };
         let here = format!("main/{role}/hub");
-        let endpoint = Endpoint::listen((Ipv4Addr::LOCALHOST, 0).into(), &credentials(&here)).expect("listens");
+        let own = credentials(&dir, &here);
+        let endpoint = Endpoint::listen((Ipv4Addr::LOCALHOST, 0).into(), &own).expect("listens");
         let port = endpoint.local_addr().expect("is bound").port();
         let (books, peers) = (Books::default(), Peers::default());
-        let facts = Facts::new(here.parse().expect("an identity"), Roll::default(), Health::default());
-        let admin = Admin { facts: facts.clone(), peers: peers.clone(), store: None };
+        let mut facts = Facts::new(here.parse().expect("an identity"), Roll::default(), Health::default());
+        facts.allow_faults = true;
         let desk = (role == Role::Gpu).then(|| Desk { models: Models::new(Vec::new()), books: books.clone() });
-        let gateway = Gateway { endpoint, facts, peers, admin, store: None, desk };
-        tokio::spawn(async move {
-            let doors = Doors::default();
-            while let Some(incoming) = gateway.endpoint.accept().await {
-                tokio::spawn(gateway.clone().proxy(incoming, doors.clone()));
-            }
-        });
-        let edge = Endpoint::dialer(&credentials("main/edge/yard")).expect("a socket");
-        Self { port, role, edge, books, _dir: dir }
+        let site = Site { facts: facts.clone(), peers };
+        let gateway = Gateway::new(endpoint, Served { site, store: None, desk });
+        let intensity = Intensity { restarts: 5, within: Duration::from_secs(60) };
+        let children = vec![gateway.peers(intensity), service("gateway", move |cx: ServiceCx| gateway.clone().run(cx))];
+        let tree = Tree { name: "hub".to_owned(), strategy: Strategy::OneForOne, intensity, children };
+        let root = Root::start(tree, facts.roll.clone()).await.expect("starts");
+        let edge = Endpoint::dialer(&credentials(&dir, "main/edge/yard")).expect("a socket");
+        Self { port, role, edge, books, facts, _root: root, dir }
     }
 
     async fn dial(&self) -> Connection {
         self.edge.dial("127.0.0.1", self.port, self.role).await.expect("its certificate is good")
     }
+
+    async fn dial_as(&self, who: &str) -> Connection {
+        let endpoint = Endpoint::dialer(&credentials(&self.dir, who)).expect("a socket");
+        endpoint.dial("127.0.0.1", self.port, self.role).await.expect("its certificate is good")
+    }
+
+    /// An edge that is linked: its connection and its control stream.
+    async fn link_as(&self, who: &str) -> (Connection, Tx, Rx) {
+        let connection = self.dial_as(who).await;
+        let (mut tx, mut rx) = connection.open_bi(&Open::Control).await.expect("a stream");
+        tx.send(&Up::Hello { boot: Epoch(1), software: "test".to_owned() }).await.expect("is sent");
+        let welcome = timeout(WITHIN, rx.recv::<Down>()).await.expect("in time").expect("is readable");
+        assert!(matches!(welcome, Some(Down::Welcome { .. })), "{welcome:?}");
+        (connection, tx, rx)
+    }
+
+    /// What `who` is answered.
+    async fn ask(&self, who: &str, request: Request) -> Vec<Reply> {
+        let connection = self.dial_as(who).await;
+        let (mut tx, mut rx) = connection.open_bi(&Open::Admin).await.expect("a stream");
+        tx.send(&request).await.expect("is sent");
+        let mut replies = Vec::new();
+        while let Some(reply) = timeout(WITHIN, rx.recv()).await.expect("in time").expect("is readable") {
+            replies.push(reply);
+        }
+        replies
+    }
+
+    async fn steer(&self, who: &str, path: &str, act: Act) -> Result<String, String> {
+        match self.ask(who, Request::Steer { path: path.to_owned(), act }).await.pop().expect("an answer") {
+            Reply::Steered(done) => Ok(done),
+            Reply::Refused(why) => Err(why),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The rows below `hub/peers`, once they are these.
+    async fn proxies_are(&self, wanted: &[&str]) {
+        let names = || -> Vec<String> {
+            let rows = self.facts.roll.snapshot().into_iter();
+            rows.filter_map(|(path, _)| path.strip_prefix("hub/peers/").map(str::to_owned)).collect()
+        };
+        let there = async {
+            while names() != wanted {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(WITHIN, there).await.unwrap_or_else(|_| panic!("proxies are {:?}, not {wanted:?}", names()));
+    }
+}
+
+fn credentials(dir: &TempDir, who: &str) -> Credentials {
+    // Each its own: a certificate is never written over another.
+    let out = tempfile::tempdir_in(dir).expect("a directory").keep();
+    let who = who.parse().expect("an identity");
+    let paths = ca::issue(&dir.path().join("ca"), &out, &who, Duration::from_secs(3600)).expect("is issued");
+    let ca = dir.path().join("ca/ca.pem");
+    Credentials::load(&TlsFiles { ca, cert: paths.cert, key: paths.key }).expect("are good")
 }
 
 async fn told(connection: &Connection) -> (Option<CloseCode>, String) {
@@ -63,7 +120,7 @@ async fn told(connection: &Connection) -> (Option<CloseCode>, String) {
 
 #[tokio::test]
 async fn who_opens_nothing_is_hung_up_on() {
-    let site = Site::of(Role::Relay);
+    let site = Fixture::of(Role::Relay).await;
     let (code, why) = told(&site.dial().await).await;
     assert_eq!(code, Some(CloseCode::TooSlow));
     assert!(why.contains("no control or admin stream"), "{why}");
@@ -71,7 +128,7 @@ async fn who_opens_nothing_is_hung_up_on() {
 
 #[tokio::test]
 async fn one_identity_has_four_connections_and_no_fifth() {
-    let site = Site::of(Role::Relay);
+    let site = Fixture::of(Role::Relay).await;
     let mut first = Vec::new();
     for _ in 0..4 {
         first.push(site.dial().await);
@@ -87,7 +144,7 @@ async fn one_identity_has_four_connections_and_no_fifth() {
 
 #[tokio::test]
 async fn a_frame_where_nobody_judges_ends_the_connection() {
-    let site = Site::of(Role::Relay);
+    let site = Fixture::of(Role::Relay).await;
     let connection = site.dial().await;
     let header = FrameHeader {
         asker: Epoch(7),
@@ -107,7 +164,7 @@ async fn a_frame_where_nobody_judges_ends_the_connection() {
 
 #[tokio::test]
 async fn a_second_asker_on_one_connection_is_refused_and_the_books_of_the_first_are_cut() {
-    let site = Site::of(Role::Gpu);
+    let site = Fixture::of(Role::Gpu).await;
     let connection = site.dial().await;
     let _first = connection.open_bi(&Open::Verdicts { asker: Epoch(7) }).await.expect("a stream");
     let _second = connection.open_bi(&Open::Verdicts { asker: Epoch(8) }).await.expect("a stream");
@@ -121,4 +178,99 @@ async fn a_second_asker_on_one_connection_is_refused_and_the_books_of_the_first_
     timeout(WITHIN, ended).await.expect("the ledger ends with its connection");
     let states: Vec<LedgerState> = site.books.all().iter().map(|ledger| ledger.state).collect();
     assert_eq!(states, [LedgerState::Cut]);
+}
+
+#[tokio::test]
+async fn each_connection_is_a_row_of_the_tree_that_goes_with_it() {
+    let site = Fixture::of(Role::Relay).await;
+    let (first, ..) = site.link_as("main/edge/yard").await;
+    let second = site.dial().await;
+    let (barn, ..) = site.link_as("main/edge/barn").await;
+    site.proxies_are(&["main.edge.barn", "main.edge.yard", "main.edge.yard.2"]).await;
+    let row = site.facts.roll.get("hub/peers/main.edge.barn").expect("it is there");
+    let note = row.note.expect("it says where it is");
+    assert!(row.class == "proxy" && note.starts_with("edge at 127.0.0.1:"), "{note}");
+    first.close(CloseCode::Done, "the test leaves");
+    site.proxies_are(&["main.edge.barn", "main.edge.yard.2"]).await;
+    assert!(site.facts.roll.history().of(None, 10).is_empty(), "to leave is no failure");
+    drop((second, barn));
+}
+
+#[tokio::test]
+async fn a_panic_in_a_proxy_ends_its_connection_alone() {
+    let site = Fixture::of(Role::Relay).await;
+    let (yard, ..) = site.link_as("main/edge/yard").await;
+    let (barn, ..) = site.link_as("main/edge/barn").await;
+    let act = Act::Inject(Fault::Panic);
+    site.steer("main/operator/ada", "hub/peers/main.edge.yard", act).await.expect("is done");
+    let (code, why) = told(&yard).await;
+    assert_eq!(code, Some(CloseCode::GivenUp), "{why}");
+    assert_eq!(barn.close_code(), None, "the other stays");
+    let records = site.facts.roll.history().of(None, 10);
+    let kinds: Vec<_> = records.iter().map(|record| (record.path.as_str(), record.failure.kind.as_str())).collect();
+    assert_eq!(kinds, [("hub/peers/main.edge.yard", "panic")]);
+    // Whoever dials again is let in, under the name that is free again.
+    let _again = site.link_as("main/edge/yard").await;
+    assert!(site.facts.roll.get("hub/peers/main.edge.yard").is_some_and(|row| row.state == State::Running));
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_restarted_keeps_its_connections_and_its_socket() {
+    let site = Fixture::of(Role::Relay).await;
+    let (yard, ..) = site.link_as("main/edge/yard").await;
+    site.steer("main/operator/ada", "hub/gateway", Act::Restart).await.expect("is done");
+    let act = Act::Inject(Fault::Panic);
+    site.steer("main/operator/ada", "hub/gateway", act).await.expect("is done");
+    let restarted = async {
+        while site.facts.roll.get("hub/gateway").is_none_or(|row| row.restarts < 2 || row.state != State::Running) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(WITHIN, restarted).await.expect("it comes back");
+    let _barn = site.link_as("main/edge/barn").await;
+    assert_eq!(yard.close_code(), None, "it was never asked to go");
+    assert!(site.facts.roll.get("hub/peers/main.edge.yard").is_some());
+}
+
+#[tokio::test]
+async fn only_an_operator_of_this_tenant_steers() {
+    let site = Fixture::of(Role::Relay).await;
+    let viewer = site.steer("main/viewer/bob", "hub/gateway", Act::Restart).await;
+    assert_eq!(viewer, Err(VIEWERS_LOOK.to_owned()));
+    let stranger = site.steer("acme/operator/eve", "hub/gateway", Act::Restart).await.expect_err("another tenant");
+    assert!(stranger.contains("another tenant"), "{stranger}");
+    let restarts = site.facts.roll.get("hub/gateway").expect("it is there").restarts;
+    assert_eq!(restarts, 0);
+}
+
+#[tokio::test]
+async fn an_edge_is_steered_over_its_control_stream_and_its_answer_comes_back() {
+    let site = Fixture::of(Role::Relay).await;
+    let (_yard, mut tx, mut rx) = site.link_as("main/edge/yard").await;
+    let edge = async {
+        let order = timeout(WITHIN, rx.recv::<Down>()).await.expect("in time").expect("is readable");
+        let Some(Down::Steer { call, path, act, by }) = order else { panic!("{order:?}") };
+        assert_eq!((path.as_str(), act, by.to_string().as_str()), ("yard/outbox", Act::Park, "main/operator/ada"));
+        tx.send(&Up::Steered { call, result: Ok("parked".to_owned()) }).await.expect("is sent");
+    };
+    let steer = site.steer("main/operator/ada", "yard/outbox", Act::Park);
+    let (done, ()) = tokio::join!(steer, edge);
+    assert_eq!(done, Ok("parked".to_owned()));
+    let unseen = site.steer("acme/operator/eve", "yard/outbox", Act::Park).await.expect_err("another tenant's");
+    assert!(unseen.contains("no node is called yard"), "{unseen}");
+}
+
+#[tokio::test]
+async fn a_stranger_sees_the_node_and_no_neighbours_connections() {
+    let site = Fixture::of(Role::Relay).await;
+    let (_yard, ..) = site.link_as("main/edge/yard").await;
+    let (_shed, ..) = site.link_as("acme/edge/shed").await;
+    let replies = site.ask("acme/viewer/eve", Request::Tree { path: Some("hub".to_owned()) }).await;
+    let [Reply::Node(hub), Reply::Done] = &replies[..] else { panic!("{replies:?}") };
+    let paths: Vec<&str> = hub.actors.iter().map(|actor| actor.path.as_str()).collect();
+    assert!(paths.contains(&"hub/gateway") && paths.contains(&"hub/peers/acme.edge.shed"), "{paths:?}");
+    assert!(!paths.iter().any(|path| path.contains("main.edge")), "{paths:?}");
+    let wrong = site.ask("main/viewer/bob", Request::Tree { path: Some("hub/gatewya".to_owned()) }).await;
+    let Reply::Refused(why) = &wrong[0] else { panic!("{wrong:?}") };
+    assert!(why.contains("hub has: ") && why.contains("gateway"), "{why}");
 }

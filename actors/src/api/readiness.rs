@@ -1,0 +1,188 @@
+//! Readiness: evaluates this node's health all the time, and tells each change once.
+//!
+//!   health ──checks, five times a second──▶ [readiness] ──▶ log, metric, systemd
+//!
+//! Stops when: it panics, or a probe that must not wait does.  On restart: evaluates at once.
+//! systemd's watchdog hears from here alone: it is told that this node lives only by what has just looked.
+
+use super::health::{self, Check, Health};
+use super::sd_notify::Notify;
+use std::time::{Duration, Instant};
+use supervision::{Failure, LastEnd, ServiceCx};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+/// A change is told so much later at most. What is looked at costs microseconds.
+pub const EVERY: Duration = Duration::from_millis(200);
+
+/// The service.
+pub async fn keep(health: Health, notify: Notify, cx: ServiceCx) -> Result<(), Failure> {
+    let mut round = tokio::time::interval(EVERY);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut looks, mut readiness) = (JoinSet::new(), Readiness::new(Instant::now()));
+    let (mut alive_at, mut looked) = (Instant::now(), false);
+    loop {
+        tokio::select! {
+            _ = round.tick() => {
+                let now = Instant::now();
+                health.due(now).into_iter().for_each(|look| drop(looks.spawn(look)));
+                let checks = health.checks();
+                if let Some(change) = readiness.judge(&checks, now) {
+                    change.tell(&notify, &cx);
+                }
+                metrics::gauge!("watchtree_node_ready").set(f64::from(u8::from(health::ready(&checks))));
+                looked = true;
+                if notify.alive_every().is_some_and(|every| now >= alive_at + every.saturating_sub(EVERY)) {
+                    notify.alive();
+                    alive_at = now;
+                }
+            }
+            // A panic in a probe is that part's, which then is stale.
+            Some(_) = looks.join_next(), if !looks.is_empty() => {}
+            // Only who has looked since it was last asked is well.
+            () = cx.asked(), if looked => looked = false,
+            () = cx.stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+/// How the process before this one ended, as a metric.
+pub fn show_last_end(was: LastEnd) {
+    for end in LastEnd::ALL {
+        let is = f64::from(u8::from(end == was));
+        metrics::gauge!("watchtree_node_last_end", "reason" => end.as_str()).set(is);
+    }
+}
+
+/// While a node starts, parts that nobody has looked at yet are no news.
+const STARTS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Whether the node does its job, and since when it does not.
+struct Readiness {
+    down_since: Instant,
+    ever: bool,
+    /// The names of what fails, as last told; `None` before the first word.
+    failing: Option<Vec<String>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    /// For the first time since the start.
+    Ready {
+        after: Duration,
+    },
+    Again {
+        after: Duration,
+    },
+    /// Or not ready for other reasons than before.
+    NotReady {
+        why: String,
+    },
+}
+
+impl Readiness {
+    fn new(now: Instant) -> Self {
+        Self { down_since: now, ever: false, failing: None }
+    }
+
+    fn judge(&mut self, checks: &[Check], now: Instant) -> Option<Change> {
+        let failing: Vec<&Check> = checks.iter().filter(|check| check.needed && !check.ok).collect();
+        let (ready, names) = (failing.is_empty(), failing.iter().map(|check| check.name.clone()).collect());
+        let down = now.saturating_duration_since(self.down_since);
+        let starts = !self.ever && !ready && down < STARTS_WITHIN;
+        if starts || self.failing.as_ref() == Some(&names) {
+            return None;
+        }
+        if self.failing.replace(names).is_some_and(|before| before.is_empty()) {
+            self.down_since = now;
+        }
+        if !ready {
+            let lines: Vec<String> = failing.into_iter().map(Check::line).collect();
+            return Some(Change::NotReady { why: lines.join("; ") });
+        }
+        let first = !std::mem::replace(&mut self.ever, true);
+        Some(if first { Change::Ready { after: down } } else { Change::Again { after: down } })
+    }
+}
+
+impl Change {
+    fn tell(&self, notify: &Notify, cx: &ServiceCx) {
+        let line = self.line();
+        match self {
+            Self::NotReady { .. } => warn!("{line}"),
+            Self::Ready { .. } | Self::Again { .. } => info!("{line}"),
+        }
+        notify.status(&line);
+        cx.place.note(line);
+    }
+
+    fn line(&self) -> String {
+        match self {
+            Self::Ready { after } => format!("ready after {:.1} s", after.as_secs_f32()),
+            Self::Again { after } => format!("ready again after {:.1} s", after.as_secs_f32()),
+            Self::NotReady { why } => format!("not ready: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Health as a list of (seconds since the start, names of what fails); what is told.
+    #[track_caller]
+    fn check(course: &[(f32, &[&str])], wanted: &[&str]) {
+        let began = Instant::now();
+        let mut readiness = Readiness::new(began);
+        let told: Vec<String> = course
+            .iter()
+            .filter_map(|(at_s, failing)| {
+                let part = |name: &str, ok| Check { name: name.to_owned(), ok, needed: true, text: "why".to_owned() };
+                let mut checks: Vec<Check> = failing.iter().map(|name| part(name, false)).collect();
+                checks.extend([part("http", true), Check { needed: false, ..part("gpu-link", false) }]);
+                let change = readiness.judge(&checks, began + Duration::from_secs_f32(*at_s));
+                change.map(|change| change.line())
+            })
+            .collect();
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn each_change_is_told_once() {
+        check(
+            &[
+                (0.0, &["coverage"]),
+                (0.8, &[]),
+                (1.0, &[]),
+                (9.0, &["outbox"]),
+                (9.2, &["outbox"]),
+                (12.2, &[]),
+                (12.4, &[]),
+            ],
+            &["ready after 0.8 s", "not ready: outbox: why", "ready again after 3.2 s"],
+        );
+    }
+
+    #[test]
+    fn another_reason_is_told_too_and_the_time_counts_from_the_first() {
+        check(
+            &[(0.0, &[]), (5.0, &["outbox"]), (6.0, &["outbox", "coverage"]), (7.0, &["coverage"]), (9.0, &[])],
+            &[
+                "ready after 0.0 s",
+                "not ready: outbox: why",
+                "not ready: outbox: why; coverage: why",
+                "not ready: coverage: why",
+                "ready again after 4.0 s",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_not_ready_soon_after_its_start_says_so() {
+        check(
+            &[(0.0, &["coverage"]), (1.8, &["coverage"]), (2.2, &["coverage"]), (2.4, &["coverage"]), (4.0, &[])],
+            &["not ready: coverage: why", "ready after 4.0 s"],
+        );
+    }
+}
