@@ -93,6 +93,12 @@ impl Node {
         self.child.as_mut()?.try_wait().ok().flatten()
     }
 
+    /// Forgets a process that has ended by itself, as it was expected to.
+    pub fn reap(&mut self) {
+        assert!(self.try_wait().is_some(), "{} still runs", self.name);
+        self.child = None;
+    }
+
     pub(crate) fn death(&mut self) -> Option<String> {
         let status = self.try_wait()?;
         Some(format!("{} ended by itself: {status}\n{}", self.name, self.log_tail(5)))

@@ -3,7 +3,7 @@
 use protocol::admin::{EventFilter, NodeSnapshot, RecordedEvent, Reply, Request};
 use protocol::link::Open;
 use protocol::transport::{Connection, Credentials, Endpoint, Rx, TlsFiles, Tx};
-use protocol::{Entry, Epoch, Role};
+use protocol::{Act, Entry, Epoch, Role};
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -77,6 +77,14 @@ impl Operator {
             _ => None,
         };
         Ok(self.ask(Request::Tree { path: None }).await?.into_iter().filter_map(node).collect())
+    }
+
+    /// Does `act` to the actor at `path` of any node; what was told.
+    pub async fn steer(&self, path: &str, act: Act) -> Result<String, String> {
+        match self.ask(Request::Steer { path: path.to_owned(), act }).await?.into_iter().next() {
+            Some(Reply::Steered(told)) => Ok(told),
+            other => Err(format!("the relay answered {other:?}")),
+        }
     }
 
     /// Everything that comes on the record from now on.

@@ -1,0 +1,280 @@
+//! Whoever fails is named and back, and nobody else notices.
+//!
+//! Eight cameras on an edge. Every actor class of every node, as its tree lists them, panics, returns an error, waits for
+//! ever and blocks its thread; every port takes SEGV, ABRT, KILL and STOP. A new actor is covered without being named here.
+
+use crate::recovery::settled;
+use protocol::Act;
+use protocol::admin::{ActorStatus, FailureRecord, NodeSnapshot};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+use tests::harness::{CameraServer, Cluster, Plan, http};
+
+const SEED: u64 = 50;
+const WITHIN: Duration = Duration::from_secs(40);
+const CAMERAS: usize = 8;
+const FRAMES_PER_S: f64 = 4.0;
+/// Of the configured rate, while something else fails: what scheduling on a busy machine costs, and one frame.
+const TOLERANCE: f64 = 0.15;
+/// The process exits with it when a store's thread is blocked; nothing else may end a node.
+const EXIT_BLOCKED: i32 = 70;
+/// Shorter than the defaults, so that many faults fit into minutes.
+const HANG_MS: i64 = 1000;
+const STORE_HANG_MS: i64 = 2500;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Commit(protocol::Fault),
+    Signal(Signal),
+}
+
+const OF_ACTORS: [Fault; 4] = [
+    Fault::Commit(protocol::Fault::Panic),
+    Fault::Commit(protocol::Fault::Error),
+    Fault::Commit(protocol::Fault::Hang),
+    Fault::Commit(protocol::Fault::Block),
+];
+const OF_PORTS: [Fault; 4] =
+    [Fault::Signal(Signal::SEGV), Fault::Signal(Signal::ABORT), Fault::Signal(Signal::KILL), Fault::Signal(Signal::STOP)];
+
+impl Fault {
+    /// The kind of the failure that it must be told as.
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Commit(protocol::Fault::Panic) => "panic",
+            Self::Commit(protocol::Fault::Error) => "error",
+            Self::Commit(protocol::Fault::Hang | protocol::Fault::Block) | Self::Signal(Signal::STOP) => "hang",
+            Self::Signal(_) => "signal",
+        }
+    }
+}
+
+/// One of a class: the first in the tree, which is camera 1's where cameras have one each.
+#[derive(Debug, Clone)]
+struct Victim {
+    node: String,
+    class: String,
+    path: String,
+    is_port: bool,
+}
+
+#[tokio::test]
+async fn whoever_fails_is_named_and_back_and_nobody_else_notices() {
+    let (mut camera, mut site) = site().await;
+    let began = (Instant::now(), frames(&site).await.expect("the edge counts"));
+    let mut victims = Vec::new();
+    for node in ["yard", "engine", "hub"] {
+        victims.extend(one_of_each_class(&site.node(node).tree().await.expect("it answers")));
+    }
+    let classes: BTreeSet<&str> = victims.iter().map(|victim| victim.class.as_str()).collect();
+    println!("{} classes on three nodes: {classes:?}", classes.len());
+    let (mut tried, mut exits) = (0, Vec::new());
+    for victim in &victims {
+        for fault in if victim.is_port { OF_PORTS } else { OF_ACTORS } {
+            exits.extend(fail(&mut site, victim, fault).await);
+            tried += 1;
+        }
+    }
+    // A process that began anew counts anew: the whole run is one only if the edge never exited.
+    if !exits.iter().any(|exit| exit.starts_with("yard")) {
+        nobody_lost_frames(&began.1, &frames(&site).await.expect("the edge counts"), began.0.elapsed(), "in the whole run");
+    }
+    println!("{tried} faults in {:.0} s; nodes that exited for a blocked store: {exits:?}", began.0.elapsed().as_secs_f32());
+    assert_eq!(exits.len(), 2, "the outbox and the record's store, each once");
+    camera.quit();
+    let events = settled(&mut site).await;
+    println!("{} events, each on the record once", events.len());
+    assert!(!events.is_empty());
+}
+
+async fn site() -> (CameraServer, Cluster) {
+    let scene = ["--gop-s", "0.5", "--fps", "8", "--size", "320x180", "--objects", "2", "--lifetime-s", "4"];
+    let camera = CameraServer::start(&scene).await;
+    let mut plan = Plan::new(SEED).relay("hub").gpu("engine", &["squares"]).edge("yard");
+    for n in 1..=CAMERAS {
+        plan = plan.camera("yard", &format!("cam-{n}"), camera.url());
+    }
+    for node in ["hub", "engine", "yard"] {
+        plan = plan.set(node, "supervision.allow_faults", true);
+        plan = plan.set(node, "supervision.hang_ms", HANG_MS).set(node, "supervision.store_hang_ms", STORE_HANG_MS);
+        // A budget is for what should not happen; here each class fails four times within it.
+        plan = plan.set(node, "supervision.restarts_max", 1000);
+    }
+    let mut site = plan.set("yard", "detect.frames_per_s", FRAMES_PER_S).start();
+    site.ready().await;
+    site.eventually("every camera has sent frames", WITHIN, async |site| {
+        let frames = frames(site).await?;
+        if frames.len() == CAMERAS { Ok(()) } else { Err(format!("{frames:?}")) }
+    })
+    .await;
+    (camera, site)
+}
+
+fn one_of_each_class(tree: &NodeSnapshot) -> Vec<Victim> {
+    let mut classes: BTreeMap<&str, &ActorStatus> = BTreeMap::new();
+    for actor in tree.actors.iter().filter(|actor| actor.class != "supervisor") {
+        classes.entry(&actor.class).or_insert(actor);
+    }
+    let victim = |actor: &&ActorStatus| Victim {
+        node: tree.node.name.to_string(),
+        class: actor.class.clone(),
+        path: actor.path.clone(),
+        is_port: actor.pid.is_some(),
+    };
+    classes.values().map(victim).collect()
+}
+
+/// Returns the node's name and the class if the node exited for it, as a blocked store's may.
+async fn fail(site: &mut Cluster, victim: &Victim, fault: Fault) -> Option<String> {
+    let what = format!("{} of {} ({})", victim.path, victim.class, describe(fault));
+    let victim = &current(site, victim).await;
+    let pids: Vec<_> = site.nodes().iter().map(|node| (node.name.clone(), node.pid())).collect();
+    let (before, began) = (frames(site).await.expect("the edge counts"), Instant::now());
+    let known = known_failures(site, victim).await.len();
+    commit(site, victim, fault, &what).await;
+    if fault == Fault::Commit(protocol::Fault::Block) && exits(site, victim, known).await {
+        site.node_mut(&victim.node).reap();
+        site.node_mut(&victim.node).start();
+        site.ready().await;
+        told(site, victim, fault, 0, &what).await;
+        return Some(format!("{} ({})", victim.node, victim.class));
+    }
+    let record = told(site, victim, fault, known, &what).await;
+    is_back(site, victim, &what).await;
+    let took = began.elapsed();
+    let after = frames(site).await.expect("the edge counts");
+    let (name, noticed) = (own_camera(&victim.path), &what);
+    let others = |frames: &BTreeMap<String, u64>| {
+        frames.iter().filter(|(camera, _)| Some(camera.as_str()) != name).map(|(c, n)| (c.clone(), *n)).collect()
+    };
+    nobody_lost_frames(&others(&before), &others(&after), took, noticed);
+    let now: Vec<_> = site.nodes().iter().map(|node| (node.name.clone(), node.pid())).collect();
+    assert_eq!(now, pids, "{what}: no node's process may end");
+    println!("{what}: {}: {} ({}), after {} ms", record.kind, record.text, record.then, took.as_millis());
+    None
+}
+
+fn describe(fault: Fault) -> String {
+    match fault {
+        Fault::Commit(fault) => fault.to_string(),
+        Fault::Signal(signal) => format!("signal {}", signal.as_raw()),
+    }
+}
+
+/// A dynamic child has another name after each of its ends.
+async fn current(site: &mut Cluster, victim: &Victim) -> Victim {
+    site.eventually(&format!("a {} runs", victim.class), WITHIN, async |site| {
+        let tree = site.node(&victim.node).tree().await?;
+        let found = one_of_each_class(&tree).into_iter().find(|other| other.class == victim.class);
+        let found = found.ok_or("none is there")?;
+        let row = tree.actors.iter().find(|actor| actor.path == found.path).ok_or("it is gone")?;
+        if row.state == "running" { Ok(found) } else { Err(format!("{} is {}", found.path, row.state)) }
+    })
+    .await
+}
+
+async fn commit(site: &mut Cluster, victim: &Victim, fault: Fault, what: &str) {
+    match fault {
+        Fault::Commit(fault) => {
+            // What carries the order may be what fails of it; that it failed is seen on the books.
+            let act = Act::Inject(fault);
+            if let Err(lost) = site.operator().steer(&victim.path, act).await {
+                println!("{what}: {lost}");
+            }
+        }
+        Fault::Signal(signal) => {
+            let tree = site.node(&victim.node).tree().await.expect("it answers");
+            let row = tree.actors.iter().find(|actor| actor.path == victim.path).expect("its row is there");
+            let pid = row.pid.and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("a running port has a process");
+            kill_process(pid, signal).expect("it is ours");
+        }
+    }
+}
+
+/// Waits until the fault is on the books, or its node is gone.
+async fn exits(site: &mut Cluster, victim: &Victim, known: usize) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < WITHIN {
+        if let Some(status) = site.node_mut(&victim.node).try_wait() {
+            assert_eq!(status.code(), Some(EXIT_BLOCKED), "{}: {status}", victim.path);
+            return true;
+        }
+        if known_failures(site, victim).await.len() > known {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{} blocks a thread and nobody has found it", victim.path);
+}
+
+/// Failures of the victim, or of the actor that owns the port.
+async fn known_failures(site: &Cluster, victim: &Victim) -> Vec<FailureRecord> {
+    let owner = if victim.is_port { victim.path.trim_end_matches("/port") } else { &victim.path };
+    let all: Vec<FailureRecord> = failures(site, &victim.node, owner).await.unwrap_or_default();
+    all.into_iter().filter(|record| record.path == owner).collect()
+}
+
+async fn failures(site: &Cluster, node: &str, path: &str) -> Result<Vec<FailureRecord>, String> {
+    #[derive(serde::Deserialize)]
+    struct Failures {
+        failures: Vec<FailureRecord>,
+    }
+    let told: Failures = http::get_json(site.node(node).http, &format!("/api/v1/failures?path={path}")).await?;
+    Ok(told.failures)
+}
+
+async fn told(site: &mut Cluster, victim: &Victim, fault: Fault, known: usize, what: &str) -> FailureRecord {
+    let expected = fault.kind();
+    site.eventually(&format!("{what} is told as {expected}"), WITHIN, async |site| {
+        let records = known_failures(site, victim).await;
+        // Kept are the last sixteen: the newest is looked at, once there is one more or the list is full.
+        match records.last() {
+            Some(record) if (records.len() > known || known >= 16) && record.kind == expected => Ok(record.clone()),
+            last => Err(format!("{} failures, the last {last:?}", records.len())),
+        }
+    })
+    .await
+}
+
+async fn is_back(site: &mut Cluster, victim: &Victim, what: &str) {
+    site.eventually(&format!("{what}: it is back"), WITHIN, async |site| {
+        let tree = site.node(&victim.node).tree().await?;
+        let running = |actor: &&ActorStatus| actor.class == victim.class && actor.state == "running";
+        let all_cameras = tree.actors.iter().filter(running).count();
+        let down: Vec<_> = (tree.actors.iter())
+            .filter(|actor| !matches!(actor.state.as_str(), "running"))
+            .map(|actor| format!("{} is {}", actor.path, actor.state))
+            .collect();
+        if all_cameras > 0 && down.is_empty() { Ok(()) } else { Err(format!("{down:?}")) }
+    })
+    .await;
+}
+
+fn own_camera(path: &str) -> Option<&str> {
+    path.split_once("/cameras/").map(|(_, rest)| rest.split('/').next().unwrap_or(rest))
+}
+
+fn nobody_lost_frames(
+    before: &BTreeMap<String, u64>,
+    after: &BTreeMap<String, u64>,
+    span: Duration,
+    what: &str,
+) {
+    let due = FRAMES_PER_S * span.as_secs_f64() * (1.0 - TOLERANCE) - 1.0;
+    for (camera, frames) in before {
+        let got = after.get(camera).map_or(0, |after| after - frames);
+        assert!(got as f64 >= due, "{what}: {camera} has {got} frames in {span:?}, at least {due:.0} were due");
+    }
+}
+
+/// Frames that came from each camera's port.
+async fn frames(site: &Cluster) -> Result<BTreeMap<String, u64>, String> {
+    let metrics = http::get(site.node("yard").http, "/metrics").await?.body;
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix("watchtree_camera_frames_total{camera=\""));
+    let read = |line: &str| {
+        let (camera, count) = line.split_once("\"} ")?;
+        Some((camera.to_owned(), count.parse().ok()?))
+    };
+    Ok(lines.filter_map(read).collect())
+}
