@@ -1,16 +1,40 @@
 //! Metrics: every name with what one increment means, and the recorder that renders them.
 //!
+//!   emitters ──counters──▶ [recorder] ──text──▶ http
+//!   roll ──▶ classes, zeros ───▲
+//!
 //! Names begin with `watchtree_`, units are base units and stand in the name, labels are bounded:
 //! actor class, camera, model, outcome, reason. Never a path, an address or an id.
 
+mod classes;
+pub mod process;
+mod zeros;
+
+use classes::Classes;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use std::sync::OnceLock;
-use std::time::Duration;
-use supervision::{Roll, State};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use supervision::{LastEnd, Roll, State, Status};
+use zeros::Zeros;
 
 /// The recorder of this process. Cheap to clone.
 #[derive(Clone)]
-pub struct Recorder(PrometheusHandle);
+pub struct Recorder(Arc<Inner>);
+
+struct Inner {
+    handle: PrometheusHandle,
+    started: SystemTime,
+    seen: Mutex<Seen>,
+}
+
+/// What earlier readings have shown.
+#[derive(Default)]
+struct Seen {
+    classes: Classes,
+    zeros: Zeros,
+}
 
 enum Kind {
     Counter,
@@ -22,17 +46,44 @@ use Kind::{Counter, Gauge, Histogram};
 
 /// Every metric there is; `tests/it/tidy.rs` holds the code and the dashboards against it.
 const METRICS: &[(Kind, &str, &str)] = &[
-    (Counter, "watchtree_actor_failures_total", "An actor or port failed, by class and reason."),
-    (Counter, "watchtree_actor_restarts_total", "An actor or port was started again, by class."),
-    (Counter, "watchtree_actor_parked_total", "An actor failed too often and was parked, by class."),
-    (Histogram, "watchtree_actor_restart_seconds", "From the decision to restart to the actor's readiness, by class."),
-    (Gauge, "watchtree_actors", "Actors by state, when the metrics were read."),
+    (Counter, "watchtree_actor_failures_total", "An actor failed, itself or by its port, by class and reason."),
     (
         Counter,
-        "watchtree_mailbox_refused_total",
-        "A message was refused because its mailbox was full or gone, by class.",
+        "watchtree_actor_restarts_total",
+        "An actor was started again, by class and by what it was down for: a failure, a sibling's, an operator.",
     ),
+    (Counter, "watchtree_actor_parked_total", "An actor failed too often, or was told, and was parked, by class."),
+    (Counter, "watchtree_actor_resumed_total", "A parked actor was tried again, by time or by hand, by class."),
+    (Histogram, "watchtree_actor_restart_seconds", "From the decision to restart to the actor's readiness, by class."),
+    (
+        Counter,
+        "watchtree_actor_hangs_total",
+        "The watchdog found an actor that hangs, by class and by what: it waits, blocks a thread, or is silent.",
+    ),
+    (
+        Counter,
+        "watchtree_supervisor_escalations_total",
+        "A supervisor gave up, by class of the child that failed too often.",
+    ),
+    (Counter, "watchtree_failures_unwritten_total", "A failure is remembered in memory alone: the disk was too slow."),
+    (Gauge, "watchtree_actors", "Rows of the tree by state, when the metrics were read."),
+    (Gauge, "watchtree_actors_parked", "Actors that are parked now, by class."),
+    (Gauge, "watchtree_mailbox_depth", "Messages that wait now in the fullest mailbox of a class."),
+    (Counter, "watchtree_mailbox_handled_total", "A message was handled, by class."),
+    (Counter, "watchtree_mailbox_refused_total", "A message was refused, by class and reason: full or gone."),
     (Counter, "watchtree_mailbox_dropped_total", "The oldest message made room in a full mailbox, by class."),
+    (
+        Counter,
+        "watchtree_mailbox_lost_total",
+        "An accepted message was lost, by class and reason: its actor died with it in hand, or the mailbox closed.",
+    ),
+    (Counter, "watchtree_port_starts_total", "A port's process was started, by program."),
+    (Gauge, "watchtree_port_memory_bytes", "Resident memory of all running ports of a program."),
+    (Counter, "watchtree_port_cpu_seconds_total", "CPU time of all ports of a program, those that ended included."),
+    (Gauge, "watchtree_node_ready", "1 while this node does its job."),
+    (Gauge, "watchtree_node_start_time_seconds", "When this node's process started, in Unix time."),
+    (Gauge, "watchtree_node_last_end", "1 for how the node's process before this one ended, by reason."),
+    (Counter, "watchtree_steered_total", "An operator steered an actor of this node, by act."),
     (Counter, "watchtree_camera_frames_total", "A frame arrived from a camera port, by camera."),
     (
         Counter,
@@ -73,14 +124,27 @@ const BUCKETS_SECONDS: &[f64] =
 impl Recorder {
     /// The process has one recorder; the first call installs it.
     pub fn install() -> Self {
-        static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-        Self(HANDLE.get_or_init(install).clone())
+        static INNER: OnceLock<Arc<Inner>> = OnceLock::new();
+        Self(INNER.get_or_init(|| Arc::new(Inner::new())).clone())
     }
 
     pub fn render(&self, roll: &Roll) -> String {
-        count_actors(roll);
-        self.0.run_upkeep();
-        self.0.render()
+        // Held over the snapshot: of two readers at once, the later must not show the older rows.
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = roll.snapshot();
+        seen.zeros.prepare(&rows);
+        seen.classes.add_up(&rows, process::read);
+        seen.classes.show();
+        show_states(&rows);
+        show_life(self.0.started, roll.history().last_end());
+        self.0.handle.run_upkeep();
+        self.0.handle.render() + &exposed("watchtree_port_cpu_seconds_total", &seen.classes.cpu())
+    }
+}
+
+impl Inner {
+    fn new() -> Self {
+        Self { handle: install(), started: SystemTime::now(), seen: Mutex::default() }
     }
 }
 
@@ -107,15 +171,68 @@ fn describe() {
     }
 }
 
-fn count_actors(roll: &Roll) {
-    let statuses = roll.snapshot();
-    for state in [State::Starting, State::Running, State::Backoff, State::Parked, State::Stopped, State::Failed] {
-        let count = statuses.iter().filter(|(_, status)| status.state == state).count();
+fn show_states(rows: &[(String, Status)]) {
+    for state in State::ALL {
+        let count = rows.iter().filter(|(_, status)| status.state == state).count();
         metrics::gauge!("watchtree_actors", "state" => state.as_str()).set(count as f64);
     }
+}
+
+/// When this process began, and how the one before it ended.
+fn show_life(started: SystemTime, was: LastEnd) {
+    let started_s = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    metrics::gauge!("watchtree_node_start_time_seconds").set(started_s);
+    for end in LastEnd::ALL {
+        metrics::gauge!("watchtree_node_last_end", "reason" => end.as_str()).set(f64::from(u8::from(end == was)));
+    }
+}
+
+/// A counter in the text format. The recorder's own are whole numbers, and a second of CPU time is much.
+fn exposed(name: &str, by_class: &BTreeMap<&'static str, Duration>) -> String {
+    if by_class.is_empty() {
+        return String::new();
+    }
+    let meaning = METRICS.iter().find(|(_, known, _)| *known == name).map_or("", |(.., meaning)| meaning);
+    let mut text = format!("# HELP {name} {meaning}\n# TYPE {name} counter\n");
+    for (class, time) in by_class {
+        let _ = writeln!(text, "{name}{{class={class:?}}} {}", time.as_secs_f64());
+    }
+    text + "\n"
 }
 
 /// For the tidiness test.
 pub fn metric_names() -> impl Iterator<Item = &'static str> {
     METRICS.iter().map(|(_, name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_told_in_parts_of_a_second() {
+        let times = BTreeMap::from([("watchtree-camera-port", Duration::from_millis(1250))]);
+        let text = exposed("watchtree_port_cpu_seconds_total", &times);
+        assert!(text.contains("\n# TYPE watchtree_port_cpu_seconds_total counter\n"), "{text}");
+        assert!(
+            text.ends_with("\nwatchtree_port_cpu_seconds_total{class=\"watchtree-camera-port\"} 1.25\n\n"),
+            "{text}"
+        );
+        assert_eq!(exposed("watchtree_port_cpu_seconds_total", &BTreeMap::new()), "");
+    }
+
+    #[test]
+    fn a_name_is_described_once_and_says_its_unit() {
+        let mut names: Vec<_> = metric_names().collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+        for (kind, name, _) in METRICS {
+            let well = match kind {
+                Counter => name.ends_with("_total"),
+                Gauge => !name.ends_with("_total"),
+                Histogram => name.ends_with("_seconds"),
+            };
+            assert!(well, "{name}");
+        }
+    }
 }

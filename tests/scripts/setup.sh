@@ -8,7 +8,14 @@ packages=(
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
     gstreamer1.0-libav
+    # Tests of metrics, dashboards and alerts run the real Prometheus and its promtool.
+    prometheus
+    # What restarts are measured against.
+    erlang-base
 )
+
+# Daemons that come with those packages. Tests start their own: one that was not wanted before is not left running.
+units=(prometheus.service epmd.socket epmd.service)
 
 fail() {
     echo "setup: $*" >&2
@@ -33,6 +40,23 @@ if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || fail "needs root for that: run as root, or install sudo"
     as_root=(sudo)
 fi
+
+has_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null; }
+is_known() { [ -n "$(systemctl list-unit-files --no-legend "$1" 2>/dev/null)" ]; }
+
+new_units=()
+if has_systemd; then
+    for unit in "${units[@]}"; do
+        is_known "$unit" || new_units+=("$unit")
+    done
+fi
+
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0 "${missing[@]}"
+
+for unit in ${new_units[@]+"${new_units[@]}"}; do
+    is_known "$unit" || continue
+    echo "setup: $unit came with its package and is not needed: stopped, and not started at boot"
+    "${as_root[@]}" systemctl disable --quiet --now "$unit"
+done

@@ -1,0 +1,150 @@
+//! Zeros: counters that exist before they count, so that their first increment is seen.
+//!
+//! `rate` and `increase` compare two readings of one series: a failure that creates its series is invisible to
+//! both. Whatever a class of actors may count is therefore shown as 0 as soon as the class is on the roll.
+
+use std::collections::BTreeSet;
+use supervision::{FailureKind, Status};
+
+type Values = &'static [&'static str];
+
+/// A restart has the reason of the failure before it; or a sibling failed, or an operator asked for it.
+const RESTARTS_BESIDE: Values = &["sibling", "steered"];
+
+const OUTCOMES: Values = &["ok", "shed", "expired", "failed"];
+
+/// By class of the actor that counts it: metric, and its one label with its values.
+const COUNTED_BY: &[(&str, &str, Option<(&str, Values)>)] = &[
+    ("session", "watchtree_port_starts_total", Some(("class", &["watchtree-camera-port"]))),
+    ("session", "watchtree_camera_source_failures_total", Some(("reason", SOURCE_FAULTS))),
+    ("tracking", "watchtree_events_total", Some(("phase", &["start", "end"]))),
+    ("asker", "watchtree_inference_outcomes_total", Some(("outcome", OUTCOMES))),
+    ("asker", "watchtree_inference_late_verdicts_total", None),
+    ("outbox", "watchtree_outbox_accepted_total", None),
+    ("outbox", "watchtree_outbox_acked_total", None),
+    ("outbox", "watchtree_outbox_dropped_total", None),
+    ("outbox", "watchtree_outbox_refused_total", None),
+    ("store", "watchtree_record_entries_total", None),
+    ("store", "watchtree_record_duplicates_total", None),
+    ("store", "watchtree_record_missing_total", None),
+    ("store", "watchtree_record_unreadable_total", None),
+    ("worker", "watchtree_port_starts_total", Some(("class", &["watchtree-model-port"]))),
+    ("worker", "watchtree_inference_verdicts_total", Some(("outcome", OUTCOMES))),
+    ("relay-link", "watchtree_link_failures_total", Some(("upstream", &["relay"]))),
+    ("gpu-link", "watchtree_link_failures_total", Some(("upstream", &["gpu"]))),
+    ("gateway", "watchtree_link_refusals_total", Some(("what", &["certificate", "connections", "role", "frame"]))),
+    // Every node has one.
+    ("http", "watchtree_failures_unwritten_total", None),
+    ("http", "watchtree_steered_total", Some(("act", &["restart", "park", "resume", "inject"]))),
+];
+
+const SOURCE_FAULTS: Values =
+    &["refused", "not_found", "unauthorized", "silent", "ended", "unreadable", "missing_plugin"];
+
+/// Which classes have been prepared.
+#[derive(Default)]
+pub(super) struct Zeros {
+    actors: BTreeSet<&'static str>,
+    mailboxes: BTreeSet<&'static str>,
+}
+
+impl Zeros {
+    pub fn prepare(&mut self, rows: &[(String, Status)]) {
+        for (_, status) in rows {
+            let class = status.class;
+            // A port's failures are its owner's.
+            if status.pid.is_none() && self.actors.insert(class) {
+                actor(class);
+                counted_by(class);
+            }
+            if status.load.is_some() && self.mailboxes.insert(class) {
+                mailbox(class);
+            }
+        }
+    }
+}
+
+fn actor(class: &'static str) {
+    for reason in FailureKind::ALL.map(FailureKind::as_str) {
+        metrics::counter!("watchtree_actor_failures_total", "class" => class, "reason" => reason).increment(0);
+    }
+    for reason in FailureKind::ALL.map(FailureKind::as_str).iter().chain(RESTARTS_BESIDE) {
+        metrics::counter!("watchtree_actor_restarts_total", "class" => class, "reason" => *reason).increment(0);
+    }
+    for what in ["waits", "blocked", "silent"] {
+        metrics::counter!("watchtree_actor_hangs_total", "class" => class, "what" => what).increment(0);
+    }
+    for metric in
+        ["watchtree_actor_parked_total", "watchtree_actor_resumed_total", "watchtree_supervisor_escalations_total"]
+    {
+        metrics::counter!(metric, "class" => class).increment(0);
+    }
+    let _ = metrics::histogram!("watchtree_actor_restart_seconds", "class" => class);
+}
+
+fn mailbox(class: &'static str) {
+    for reason in ["full", "gone"] {
+        metrics::counter!("watchtree_mailbox_refused_total", "class" => class, "reason" => reason).increment(0);
+    }
+    for reason in ["died", "closed"] {
+        metrics::counter!("watchtree_mailbox_lost_total", "class" => class, "reason" => reason).increment(0);
+    }
+    metrics::counter!("watchtree_mailbox_dropped_total", "class" => class).increment(0);
+}
+
+fn counted_by(class: &str) {
+    for (_, metric, label) in COUNTED_BY.iter().filter(|(by, ..)| *by == class) {
+        match label {
+            None => metrics::counter!(*metric).increment(0),
+            Some((label, values)) => {
+                values.iter().for_each(|value| metrics::counter!(*metric, *label => *value).increment(0));
+            }
+        }
+    }
+    // A link that never was up is down; an outbox or a record that never committed has committed nothing.
+    match class {
+        "relay-link" => drop(metrics::gauge!("watchtree_link_up", "upstream" => "relay")),
+        "gpu-link" => drop(metrics::gauge!("watchtree_link_up", "upstream" => "gpu")),
+        "outbox" => drop(metrics::histogram!("watchtree_outbox_commit_seconds")),
+        "store" => drop(metrics::histogram!("watchtree_record_commit_seconds")),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::camera::SourceFault;
+
+    #[test]
+    fn what_is_prepared_is_described() {
+        let described: BTreeSet<&str> = super::super::metric_names().collect();
+        let unknown: Vec<_> = COUNTED_BY.iter().filter(|(_, metric, _)| !described.contains(metric)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    #[test]
+    fn the_faults_of_sources_are_spelt_as_they_are_counted() {
+        // The compiler names this place when there is a new one.
+        let number = |fault| match fault {
+            SourceFault::Refused => 0,
+            SourceFault::NotFound => 1,
+            SourceFault::Unauthorized => 2,
+            SourceFault::Silent => 3,
+            SourceFault::Ended => 4,
+            SourceFault::Unreadable => 5,
+            SourceFault::MissingPlugin => 6,
+        };
+        for fault in [
+            SourceFault::Refused,
+            SourceFault::NotFound,
+            SourceFault::Unauthorized,
+            SourceFault::Silent,
+            SourceFault::Ended,
+            SourceFault::Unreadable,
+            SourceFault::MissingPlugin,
+        ] {
+            assert_eq!(SOURCE_FAULTS[number(fault)], fault.as_str());
+        }
+    }
+}
