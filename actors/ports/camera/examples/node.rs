@@ -9,7 +9,7 @@ use protocol::camera::{Order, Report, Source};
 use protocol::codec::{decode, encode};
 use protocol::limits::PORT_MESSAGE_BYTES_MAX;
 use std::time::{Duration, Instant};
-use supervision::port::{Port, PortSpec};
+use supervision::{Place, Port, PortSpec};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -21,7 +21,8 @@ async fn main() -> Result<()> {
         Source { url, login: None, frames_per_s: 5.0, frame_width_px_max: 640, stall_ms: 1500, every_frame: false };
     for _ in 0..kills {
         let began = Instant::now();
-        let mut port = Port::spawn(&PortSpec::new(&program, PORT_MESSAGE_BYTES_MAX)).await.map_err(failed)?;
+        let spec = PortSpec::new(&program, PORT_MESSAGE_BYTES_MAX);
+        let mut port = Port::spawn(&spec, &Place::detached("node")).await.map_err(failed)?;
         let spawned = began.elapsed();
         port.send(&encode(&Order::Open(source.clone()))).await.map_err(failed)?;
         let frames = frames(&mut port, began).await?;

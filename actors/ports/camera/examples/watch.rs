@@ -11,7 +11,7 @@ use std::env::var;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use watchtree_camera_port::{Tell, session, start_gstreamer};
+use watchtree_camera_port::{Node, Tell, session, start_gstreamer};
 
 fn main() -> Result<()> {
     let began = Instant::now();
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
         std::thread::sleep(Duration::from_secs(seconds));
         stopping.store(true, Ordering::Relaxed);
     });
-    let end = session::run(&source, &tell, &stop)?;
+    let end = session::run(&source, &Node { tell, gets_on: Arc::new(|| ()), stop })?;
     println!("{:>6} ms {end:?}", began.elapsed().as_millis());
     Ok(())
 }

@@ -12,6 +12,7 @@ use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 use protocol::camera::{Frame, Report};
 use protocol::codec::Blob;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
@@ -22,16 +23,35 @@ pub enum HandoverError {
     Incomplete(&'static str),
 }
 
+/// Whether the handover gets on, as seen from another thread. Odd while it works on a frame.
+#[derive(Default)]
+pub struct Pace(AtomicU64);
+
+impl Pace {
+    fn step(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It waits for a frame, or has done something since `last`.
+    pub fn gets_on(&self, last: &mut u64) -> bool {
+        let now = self.0.load(Ordering::Relaxed);
+        let moved = now != std::mem::replace(last, now);
+        moved || now.is_multiple_of(2)
+    }
+}
+
 /// Runs until the pipeline ends or is stopped.
-pub fn hand_over(pipeline: &Pipeline, tell: &Tell) -> Result<(), HandoverError> {
+pub fn hand_over(pipeline: &Pipeline, tell: &Tell, pace: &Pace) -> Result<(), HandoverError> {
     let mut opened = false;
     while let Ok(sample) = pipeline.sink.pull_sample() {
+        pace.step();
         let frame = frame(pipeline, &sample)?;
         if !opened {
             opened = true;
             tell(opened_report(pipeline, &frame))?;
         }
         tell(Report::Frame(frame))?;
+        pace.step();
     }
     Ok(())
 }
@@ -82,6 +102,17 @@ fn unpadded(picture: &gst_video::VideoFrameRef<&gst::BufferRef>) -> Result<Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_handover_gets_on_while_it_waits_or_moves_and_not_while_it_is_stuck_in_a_frame() {
+        let (pace, mut last) = (Pace::default(), 0);
+        assert!(pace.gets_on(&mut last) && pace.gets_on(&mut last), "it waits for the first frame");
+        pace.step();
+        assert!(pace.gets_on(&mut last), "it has begun one");
+        assert!(!pace.gets_on(&mut last) && !pace.gets_on(&mut last), "it is stuck in it");
+        (0..2).for_each(|_| pace.step());
+        assert!(pace.gets_on(&mut last), "it is in the next");
+    }
 
     #[test]
     fn rows_lose_their_padding_and_odd_sides_round_chroma_up() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use supervision::port::child::{self, Listener, Speaker};
 use watchtree_camera_port::session::{self, End};
-use watchtree_camera_port::{Tell, start_gstreamer};
+use watchtree_camera_port::{Node, start_gstreamer};
 
 const PROGRAM: &str = "watchtree-camera-port";
 
@@ -39,17 +39,15 @@ fn serve(speaker: &Speaker, mut listener: Listener) -> Result<()> {
         let _ = listener.recv();
         stopping.store(true, Ordering::Relaxed);
     })?;
-    let telling = speaker.clone();
-    let tell: Tell = Arc::new(move |report| {
-        telling.send(&encode(&report))?;
-        telling.progress();
-        Ok(())
-    });
-    conclude(&source, &tell, &stop)
+    // From here on there is always something to do, if only to look whether the camera still sends.
+    speaker.idle(false);
+    let (telling, working) = (speaker.clone(), speaker.clone());
+    let tell = Arc::new(move |report| telling.send(&encode(&report)));
+    conclude(&source, &Node { tell, gets_on: Arc::new(move || working.progress()), stop })
 }
 
-fn conclude(source: &Source, tell: &Tell, stop: &Arc<AtomicBool>) -> Result<()> {
-    let last = match session::run(source, tell, stop)? {
+fn conclude(source: &Source, node: &Node) -> Result<()> {
+    let last = match session::run(source, node)? {
         End::Stopped => return Ok(()),
         End::Played => Report::Ended,
         End::Failed(trouble) => {
@@ -57,7 +55,7 @@ fn conclude(source: &Source, tell: &Tell, stop: &Arc<AtomicBool>) -> Result<()> 
             Report::Failed { fault: trouble.fault, text: trouble.text }
         }
     };
-    tell(last).context("the node does not hear how it ended")
+    (node.tell)(last).context("the node does not hear how it ended")
 }
 
 /// A port that lost one of its threads is worse than none: the node can start another.

@@ -118,6 +118,15 @@ impl Pipeline {
             let offered = offered.lock().unwrap_or_else(PoisonError::into_inner).join(", ");
             this.expect_video(&offered);
         });
+        let tap = self.tap.clone();
+        self.gst.connect_deep_element_added(move |_, _, element| {
+            let kind = element.factory().map(|factory| factory.name());
+            if kind.is_some_and(|kind| kind == "rtpjitterbuffer")
+                && let Some(sink) = element.static_pad("sink")
+            {
+                tap.watch_received(&sink);
+            }
+        });
         self.gst.add(&rtsp).expect("a new element");
         Ok(())
     }

@@ -2,20 +2,22 @@
 //!
 //!   bus (errors, end) ──┐
 //!   tap (pulse) ────────┼─▶ [session] ─▶ End
-//!   node says stop ─────┘
+//!   node says stop ─────┘       └─ gets on ─▶ node
 //!
 //! rtspsrc never notices a camera that stays connected and sends nothing, so a watchdog of our own does.
+//! Whose fault a silence is matters: a source is tried again for ever, a port of ours that hangs is killed.
+//! Each turn of the watchdog says that we get on, unless the handover or the pipeline is stuck.
 
-use crate::Tell;
+use crate::Node;
 use crate::fault::Trouble;
-use crate::handover::{HandoverError, hand_over};
+use crate::handover::{HandoverError, Pace, hand_over};
 use crate::pipeline::Pipeline;
 use crate::tap::Pulse;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use protocol::camera::{Source, SourceFault};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -44,41 +46,57 @@ pub enum End {
     Failed(Trouble),
 }
 
-/// Returns when the source ends, fails, or `stop` is set.
-pub fn run(source: &Source, tell: &Tell, stop: &Arc<AtomicBool>) -> Result<End, HandoverError> {
+/// Returns when the source ends, fails, or the node says stop.
+pub fn run(source: &Source, node: &Node) -> Result<End, HandoverError> {
     let pipeline = match Pipeline::build(source) {
         Ok(pipeline) => pipeline,
         Err(trouble) => return Ok(End::Failed(trouble)),
     };
+    (node.gets_on)();
     // A failure to start is told on the bus as well, with more to say.
     let _ = pipeline.gst.set_state(gst::State::Playing);
+    (node.gets_on)();
     // Not earlier: an appsink that is not started yet says that it has ended.
     let (finished, handed) = mpsc::channel();
-    let (handing, tell) = (pipeline.clone(), tell.clone());
+    let pace = Arc::new(Pace::default());
+    let (handing, tell, keeping) = (pipeline.clone(), node.tell.clone(), pace.clone());
     std::thread::Builder::new()
         .name("handover".to_owned())
-        .spawn(move || finished.send(hand_over(&handing, &tell)))
+        .spawn(move || finished.send(hand_over(&handing, &tell, &keeping)))
         .map_err(HandoverError::NodeGone)?;
-    let end = watch(source, &pipeline, stop, &handed);
-    if let Ok(End::Played) = end {
-        // Frames may still be on their way to a node that reads slowly; none may be lost.
-        handed.recv().unwrap_or(Ok(()))?;
-    }
+    let end = watch(source, &pipeline, node, &Handover { handed, pace });
     close(pipeline);
     end
 }
 
-fn watch(
-    source: &Source,
-    pipeline: &Pipeline,
-    stop: &AtomicBool,
-    handed: &mpsc::Receiver<Result<(), HandoverError>>,
-) -> Result<End, HandoverError> {
+/// The other thread, as the session sees it.
+struct Handover {
+    handed: mpsc::Receiver<Result<(), HandoverError>>,
+    pace: Arc<Pace>,
+}
+
+impl Handover {
+    /// Frames may still be on their way to a node that reads slowly; none may be lost.
+    fn finish(&self, gets_on: &dyn Fn()) -> Result<End, HandoverError> {
+        let mut last = 0;
+        loop {
+            match self.handed.recv_timeout(Duration::from_millis(TICK_MS)) {
+                Ok(handed) => return handed.map(|()| End::Played),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(End::Played),
+                Err(mpsc::RecvTimeoutError::Timeout) if self.pace.gets_on(&mut last) => gets_on(),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
+
+fn watch(source: &Source, pipeline: &Pipeline, node: &Node, handover: &Handover) -> Result<End, HandoverError> {
     let bus = pipeline.gst.bus().expect("a pipeline has a bus");
     let is_live = !source.url.starts_with("file:");
     let wanted = [gst::MessageType::Error, gst::MessageType::Eos, gst::MessageType::Application];
+    let mut last = 0;
     loop {
-        if stop.load(Ordering::Relaxed) {
+        if node.stop.load(Ordering::Relaxed) {
             return Ok(End::Stopped);
         }
         let message = bus.timed_pop_filtered(gst::ClockTime::from_mseconds(TICK_MS), &wanted);
@@ -96,16 +114,34 @@ fn watch(
                 let what = "the camera ended the stream; it is tried again";
                 return Ok(End::Failed(Trouble::new(source, SourceFault::Ended, what)));
             }
-            Some(gst::MessageView::Eos(_)) => return Ok(End::Played),
+            Some(gst::MessageView::Eos(_)) => return handover.finish(&*node.gets_on),
             _ => {}
         }
-        if let Ok(Err(error)) = handed.try_recv() {
+        if let Ok(Err(error)) = handover.handed.try_recv() {
             return Err(error);
         }
-        if is_live && let Some((fault, what)) = judge(pipeline.tap.pulse(), u64::from(source.stall_ms)) {
+        let (pulse, stall_ms) = (pipeline.tap.pulse(), u64::from(source.stall_ms));
+        // The node finds a port that does not get on; what the source does cannot be told from here.
+        // With every frame, a pipeline rightly waits for a node that reads slowly.
+        let stuck = is_live && !source.every_frame && is_stuck(pulse, stall_ms);
+        if handover.pace.gets_on(&mut last) && !stuck {
+            (node.gets_on)();
+        }
+        if is_live
+            && !stuck
+            && let Some((fault, what)) = judge(pulse, stall_ms)
+        {
             return Ok(End::Failed(Trouble::new(source, fault, &what)));
         }
     }
+}
+
+/// What comes out of the socket does not get into the pipeline: a thread of the pipeline is blocked or spins.
+/// In order, as over TCP, nothing waits between the two for longer than the jitter time.
+fn is_stuck(pulse: Pulse, stall_ms: u64) -> bool {
+    let (Some(received), Some(packet)) = (pulse.received, pulse.packet) else { return false };
+    let stalled = Duration::from_millis(stall_ms / 2);
+    received.saturating_sub(packet) > stalled && pulse.now.saturating_sub(packet) > stalled
 }
 
 /// The watchdog's verdict on a live source; `None` while all is well.
@@ -164,8 +200,13 @@ mod tests {
 
     fn check(now: u64, packet: Option<u64>, unit: Option<u64>, frame: Option<u64>, fault: Option<SourceFault>) {
         let mark = |ms: Option<u64>| ms.map(Duration::from_millis);
-        let pulse =
-            Pulse { now: Duration::from_millis(now), packet: mark(packet), unit: mark(unit), frame: mark(frame) };
+        let pulse = Pulse {
+            now: Duration::from_millis(now),
+            received: mark(packet),
+            packet: mark(packet),
+            unit: mark(unit),
+            frame: mark(frame),
+        };
         assert_eq!(judge(pulse, STALL_MS).map(|(fault, _)| fault), fault, "{pulse:?}");
     }
 
@@ -191,6 +232,21 @@ mod tests {
     fn a_stream_that_is_received_and_never_decoded_is_unreadable() {
         check(15_100, Some(15_090), Some(15_090), None, Some(SourceFault::Unreadable));
         check(20_000, Some(19_990), Some(19_990), Some(12_000), Some(SourceFault::Unreadable));
+    }
+
+    #[test]
+    fn a_silent_source_is_no_stuck_pipeline_and_a_stuck_pipeline_no_silent_source() {
+        let pulse = |now, received, packet| Pulse {
+            now: Duration::from_millis(now),
+            received: Some(Duration::from_millis(received)),
+            packet: Some(Duration::from_millis(packet)),
+            ..Pulse::default()
+        };
+        assert!(!is_stuck(pulse(10_100, 10_050, 10_050), STALL_MS));
+        assert!(!is_stuck(pulse(30_000, 10_000, 10_000), STALL_MS), "nothing comes, so nothing goes in");
+        assert!(!is_stuck(pulse(10_300, 10_290, 10_000), STALL_MS), "a moment's wait");
+        assert!(is_stuck(pulse(11_000, 10_990, 10_000), STALL_MS), "it comes and does not go in");
+        assert!(!is_stuck(Pulse { packet: None, ..pulse(11_000, 10_990, 0) }, STALL_MS), "not linked yet");
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The tap: looks at what flows past three places of the pipeline and decides what goes on.
+//! The tap: looks at what flows past four places of the pipeline and decides what goes on.
 //!
+//!   socket ─▶ (received) ─▶ jitterbuffer ─▶ depay ─▶ …
 //!   depay ─▶ (packet) ─▶ parse ─▶ (unit: captured when?) ─▶ decoder ─▶ (frame: counted, throttled) ─▶ scale
 //!
 //! Frames are dropped behind the decoder and never before it: each is a reference of the next.
@@ -26,6 +27,7 @@ pub struct Tap(Arc<Shared>);
 
 struct Shared {
     began: Instant,
+    received: Mark,
     packet: Mark,
     unit: Mark,
     frame: Mark,
@@ -67,10 +69,12 @@ impl Mark {
     }
 }
 
-/// What the watchdog looks at: time since the tap began of the last packet, unit and frame.
+/// What the watchdog looks at: time since the tap began of what came last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pulse {
     pub now: Duration,
+    /// Out of the socket, on a thread of its own: goes on when the pipeline does not.
+    pub received: Option<Duration>,
     pub packet: Option<Duration>,
     pub unit: Option<Duration>,
     pub frame: Option<Duration>,
@@ -87,20 +91,30 @@ impl Tap {
             kept: VecDeque::new(),
             native_size: None,
         };
-        let marks = (Mark::default(), Mark::default(), Mark::default());
-        let (packet, unit, frame) = marks;
-        Self(Arc::new(Shared { began: Instant::now(), packet, unit, frame, state: Mutex::new(state) }))
+        let mark = Mark::default;
+        let (received, packet, unit, frame) = (mark(), mark(), mark(), mark());
+        Self(Arc::new(Shared { began: Instant::now(), received, packet, unit, frame, state: Mutex::new(state) }))
     }
 
     pub fn pulse(&self) -> Pulse {
         let shared = &self.0;
         // The clock is read last: no mark may lie ahead of it.
-        let (packet, unit, frame) = (shared.packet.get(), shared.unit.get(), shared.frame.get());
-        Pulse { packet, unit, frame, now: shared.began.elapsed() }
+        let (received, packet) = (shared.received.get(), shared.packet.get());
+        let (unit, frame) = (shared.unit.get(), shared.frame.get());
+        Pulse { received, packet, unit, frame, now: shared.began.elapsed() }
     }
 
     pub fn native_size(&self) -> Option<(u32, u32)> {
         self.lock().native_size
+    }
+
+    /// On the sink of what stands between the socket and the pipeline's own thread.
+    pub fn watch_received(&self, pad: &gst::Pad) {
+        let tap = self.clone();
+        pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
+            tap.0.received.set(tap.0.began);
+            gst::PadProbeReturn::Ok
+        });
     }
 
     /// Packets prove that a source lives that has not yet sent a key frame.

@@ -43,8 +43,11 @@ fn serve() -> anyhow::Result<()> {
                 }
             },
             (ModelOrder::Judge { batch, pictures }, Some(judge)) => {
+                // Only a batch has a limit here; how long loading may take, the node knows.
+                speaker.idle(false);
                 let results = judge.judge(&pictures, || speaker.progress());
                 report(&speaker, &ModelReport::Judged { batch, results })?;
+                speaker.idle(true);
             }
             (ModelOrder::Load { .. }, Some(_)) => bail!("a second model was ordered; start another port for it"),
             (ModelOrder::Judge { .. }, None) => bail!("pictures were sent before a model was loaded"),

@@ -5,11 +5,16 @@ use protocol::limits::PORT_MESSAGE_BYTES_MAX;
 use protocol::model::{EngineKind, MockCost, ModelOrder, ModelReport, ModelSpec, Picture};
 use std::path::Path;
 use std::time::Duration;
-use supervision::{Port, PortSpec};
+use supervision::{Failure, Place, Port, PortSpec};
 
 async fn spawn() -> Port {
-    let program = env!("CARGO_BIN_EXE_watchtree-model-port");
-    Port::spawn(&PortSpec::new(program, PORT_MESSAGE_BYTES_MAX)).await.expect("the port starts")
+    spawn_with(None).await
+}
+
+async fn spawn_with(progress_within: Option<Duration>) -> Port {
+    let mut spec = PortSpec::new(env!("CARGO_BIN_EXE_watchtree-model-port"), PORT_MESSAGE_BYTES_MAX);
+    spec.progress_within = progress_within;
+    Port::spawn(&spec, &Place::detached("test")).await.expect("the port starts")
 }
 
 async fn ask(port: &mut Port, order: ModelOrder) -> ModelReport {
@@ -53,6 +58,22 @@ async fn a_refused_model_is_reported_and_the_port_ends() {
     let ModelReport::Refused { reason } = report else { panic!("{report:?}") };
     assert!(reason.contains("/nowhere/lost.onnx") && reason.contains("correct `path`"), "{reason}");
     assert!(!matches!(port.recv().await, Ok(Some(_))), "nothing follows a refusal");
+}
+
+#[tokio::test]
+async fn a_batch_that_takes_too_long_hangs_and_waiting_for_one_does_not() {
+    let within = Duration::from_millis(500);
+    let mut port = spawn_with(Some(within)).await;
+    let ModelOrder::Load { spec, .. } = load(|_| ()) else { panic!("an order to load") };
+    let mock = MockCost { fixed_ms: 20_000.0, item_ms: 0.0 };
+    let ready = ask(&mut port, ModelOrder::Load { spec, engine: EngineKind::Mock, mock }).await;
+    assert!(matches!(ready, ModelReport::Ready { .. }), "{ready:?}");
+    let idle = tokio::time::timeout(within * 3, port.recv()).await;
+    assert!(idle.is_err(), "{idle:?}");
+    let batch = ModelOrder::Judge { batch: 1, pictures: vec![grey()] };
+    port.send(&codec::encode(&batch)).await.expect("the port listens");
+    let failure = port.recv().await.expect_err("it does not get on");
+    assert_eq!(failure, Failure::hang("watchtree-model-port answers and does nothing for 500ms"));
 }
 
 #[tokio::test]

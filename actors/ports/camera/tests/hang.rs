@@ -1,0 +1,92 @@
+//! The program itself: whose fault it is that no picture comes, the source's or the port's own.
+
+use protocol::camera::{Order, Report, Source, SourceFault};
+use protocol::codec::{decode, encode};
+use protocol::limits::PORT_MESSAGE_BYTES_MAX;
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use supervision::{Failure, Place, Port, PortSpec};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_watchtree-camera-port");
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A port with a source that takes connections and never says a word.
+async fn port_of_a_mute_camera(camera: &TcpListener) -> Port {
+    let mut spec = PortSpec::new(PROGRAM, PORT_MESSAGE_BYTES_MAX);
+    spec.progress_within = Some(Duration::from_secs(2));
+    let mut port = Port::spawn(&spec, &Place::detached("test")).await.expect("the port starts");
+    let url = format!("rtsp://{}/cam", camera.local_addr().expect("it listens"));
+    let source =
+        Source { url, login: None, frames_per_s: 5.0, frame_width_px_max: 640, stall_ms: 1500, every_frame: false };
+    port.send(&encode(&Order::Open(source))).await.expect("the port listens");
+    port
+}
+
+async fn next(port: &mut Port) -> Result<Option<Vec<u8>>, Failure> {
+    tokio::time::timeout(PATIENCE, port.recv()).await.expect("something comes")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_camera_is_told_by_the_port_and_is_no_hang() {
+    let camera = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let mut port = port_of_a_mute_camera(&camera).await;
+    let report = next(&mut port).await.expect("the port lives").expect("it says so");
+    let report = decode::<Report, PORT_MESSAGE_BYTES_MAX>(&report).expect("a report");
+    assert!(matches!(report, Report::Failed { fault: SourceFault::Silent, .. }), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_whose_main_loop_stands_still_hangs_though_it_beats() {
+    let camera = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let mut port = port_of_a_mute_camera(&camera).await;
+    let until = Instant::now() + PATIENCE;
+    while port.progress() < 10 {
+        assert!(Instant::now() < until, "its loop does not turn");
+        let _ = tokio::time::timeout(Duration::from_millis(50), port.recv()).await;
+    }
+    let began = Instant::now();
+    let _frozen = Frozen::new(port.pid().expect("it runs"));
+    let failure = next(&mut port).await.expect_err("it hangs");
+    assert_eq!(failure, Failure::hang("watchtree-camera-port answers and does nothing for 2s"));
+    // Sooner than the camera would be found silent.
+    assert!(began.elapsed() < Duration::from_secs(4), "only after {:?}", began.elapsed());
+}
+
+/// A process whose main thread is held as by a debugger, while its other threads run on.
+struct Frozen {
+    thaw: Option<mpsc::Sender<()>>,
+    held: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Frozen {
+    fn new(pid: u32) -> Self {
+        let (thaw, wait) = mpsc::channel::<()>();
+        let (holding, begun) = mpsc::channel();
+        // One that is held belongs to the thread that holds it.
+        let held = std::thread::spawn(move || {
+            holding.send(hold(pid)).expect("the test waits");
+            let _ = wait.recv();
+        });
+        begun.recv().expect("the thread runs").expect("a process may hold its child");
+        Self { thaw: Some(thaw), held: Some(held) }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.thaw.take();
+        let _ = self.held.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+#[allow(unsafe_code)]
+fn hold(pid: u32) -> std::io::Result<()> {
+    let (none, pid) = (std::ptr::null_mut::<libc::c_void>(), pid.cast_signed());
+    // SAFETY: neither request reads or writes memory of ours.
+    let held = unsafe {
+        libc::ptrace(libc::PTRACE_SEIZE, pid, none, none) == 0
+            && libc::ptrace(libc::PTRACE_INTERRUPT, pid, none, none) == 0
+    };
+    if held { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
