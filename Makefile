@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench-outbox clean
+.PHONY: help setup build demo test bench-outbox bench-restart clean
 
 # The programs of a site, and those that test it.
 PROGRAMS := --workspace --bins
@@ -28,6 +28,13 @@ test: setup ## Everything that CI runs
 bench-outbox: setup ## Measure the outbox: events made durable, against the disk alone
 	@cargo bench --locked -p actors --bench outbox
 	@cat target/bench/outbox.json
+
+# The nodes that it kills and stops are measured as they are shipped.
+bench-restart: setup ## Measure what a failure costs: actor against Erlang/OTP, camera port, a node's stop
+	@echo "bench-restart: the first builds everything a second time, optimised"
+	@cargo build --release --locked $(PROGRAMS)
+	@cargo bench --locked -p tests --bench restart
+	@cat target/bench/restart.json
 
 clean: ## Remove what was built
 	@cargo clean
