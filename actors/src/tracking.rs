@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use supervision::{Actor, Context, Failure, Mailbox, Node, Overflow, child};
+use supervision::{Actor, Context, Failure, Mailbox, Node, Overflow, Progress, child};
 use tracker::{Change, TrackView, Tracker, TrackerSettings};
 
 /// Sights that wait while the outbox writes. When full, the watch waits, and newer frames replace older ones.
@@ -94,6 +94,8 @@ impl Tracking {
 struct TrackingState {
     settings: TrackingSettings,
     outbox: Outbox,
+    /// To wait for an outbox that refuses, as one on a full disk does, is no hang.
+    progress: Option<Progress>,
     live: Arc<AtomicBool>,
     tracker: Tracker,
     episode: Episode,
@@ -110,6 +112,7 @@ impl Actor for TrackingState {
 
     async fn started(&mut self, cx: &mut Context<Sight>) -> Result<(), Failure> {
         self.live.store(false, Ordering::Relaxed);
+        self.progress = Some(cx.progress());
         self.cut = self.outbox.open_events(self.settings.camera.clone()).await.map_err(Failure::error)?;
         if !self.cut.is_empty() {
             // Ended as the first work: an outbox that refuses for now must not keep this actor from starting.
@@ -147,6 +150,7 @@ impl TrackingState {
             episode: Episode::new(settings.lost_after),
             settings,
             outbox,
+            progress: None,
             live,
             cut: Vec::new(),
             open: HashMap::new(),
@@ -241,9 +245,16 @@ impl TrackingState {
     async fn push(&self, event: Event) {
         while self.outbox.push(event.clone()).await.is_err() {
             tokio::time::sleep(PUSH_AGAIN).await;
+            self.got_on();
             if self.was_taken(&event).await {
                 return;
             }
+        }
+    }
+
+    fn got_on(&self) {
+        if let Some(progress) = &self.progress {
+            progress.made();
         }
     }
 
@@ -253,6 +264,7 @@ impl TrackingState {
                 Ok(open) => break open,
                 Err(_) => tokio::time::sleep(PUSH_AGAIN).await,
             }
+            self.got_on();
         };
         match open.iter().find(|open| open.id == event.id) {
             Some(open) => open.revision >= event.revision,

@@ -16,6 +16,7 @@ pub use service::{Never, ServiceCx};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -81,6 +82,11 @@ impl<M: Send + 'static> Context<M> {
         self.actor.stop(None);
     }
 
+    /// For a message whose handling is long by nature.
+    pub fn progress(&self) -> Progress {
+        Progress(self.pulse.clone())
+    }
+
     /// Runs work that waits. It ends with the actor; if it fails or panics, so does the actor.
     pub fn spawn(&mut self, work: impl Future<Output = Result<(), Failure>> + Send + 'static) {
         while self.tasks.try_join_next().is_some() {}
@@ -98,6 +104,18 @@ impl<M: Send + 'static> Context<M> {
             drop(alive);
         });
         self.tasks.spawn(watched.instrument(span));
+    }
+}
+
+/// Tells the watchdog that a long piece of work gets on.
+#[derive(Clone)]
+pub struct Progress(Arc<Pulse>);
+
+impl Progress {
+    /// Something was done just now: the limit for a message begins anew.
+    pub fn made(&self) {
+        // By two: odd stays odd, which means that a message is being handled.
+        self.0.handling.fetch_add(2, Ordering::Release);
     }
 }
 

@@ -79,6 +79,17 @@ async fn who_is_busy_with_many_short_messages_does_not_hang() {
     root.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn long_work_that_gets_on_does_not_hang() {
+    let (mailbox, journal) = (mailbox(), Journal::default());
+    let node = puppet("one", &mailbox, &journal).answers_within(Duration::from_millis(300));
+    let (root, roll) = start(tree("top", Strategy::OneForOne, 5, vec![node])).await;
+    tell(&mailbox, Msg::Labour(20, Duration::from_millis(100)));
+    assert_eq!(count(&mailbox).await, Ok(2), "by the one that worked for two seconds");
+    assert_eq!(restarts(&roll, "top/one"), 0);
+    root.stop().await;
+}
+
 /// A service that answers the watchdog, or does not.
 fn serving(made: &Arc<AtomicUsize>, answers: bool) -> Node {
     let made = made.clone();

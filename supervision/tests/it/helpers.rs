@@ -58,6 +58,8 @@ pub enum Msg {
     Hang,
     /// Blocks the thread until released, then goes on.
     Block(std::sync::mpsc::Receiver<()>),
+    /// Works so many times for so long, and says each time that it got on.
+    Labour(u32, Duration),
     /// Ends without failure.
     Finish,
     Write(String),
@@ -113,6 +115,12 @@ impl Actor for Puppet {
             }
             Msg::Hang => std::future::pending().await,
             Msg::Block(until) => drop(until.recv()),
+            Msg::Labour(times, each) => {
+                for _ in 0..times {
+                    tokio::time::sleep(each).await;
+                    cx.progress().made();
+                }
+            }
             Msg::Finish => cx.finish(),
             Msg::Write(text) => self.journal.write(text),
         }
