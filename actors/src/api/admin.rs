@@ -61,7 +61,7 @@ impl Admin {
                 let failures = self.site.failures(path.as_deref(), limit, &sees).await;
                 list(failures, |failure| Reply::Failure(Box::new(failure)), tx).await
             }
-            Request::Steer { path, act } => match self.site.steer(&path, act, who).await {
+            Request::Steer { path, act } => match self.site.steer(path, act, who.clone()).await {
                 Ok(done) => tx.send(&Reply::Steered(limits::short_text(&done))).await,
                 Err(why) => tx.send(&Reply::Refused(limits::short_text(&why))).await,
             },

@@ -155,3 +155,57 @@ fn problem_with(status: StatusCode, detail: &str, more: &[(&str, Value)]) -> Res
     }
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::health::Health;
+    use crate::fabric::facts::Facts;
+    use crate::fabric::peers::Peers;
+    use std::net::Ipv4Addr;
+    use supervision::{Intensity, Roll, Root, State, Strategy, Tree, service};
+
+    /// A node with nothing but its HTTP, and its address.
+    async fn node() -> (Root, Facts, SocketAddr) {
+        let facts = Facts::new("main/edge/yard".parse().expect("an identity"), Roll::default(), Health::default());
+        let site = Site { facts: facts.clone(), peers: Peers::default() };
+        let addr = (Ipv4Addr::LOCALHOST, 0).into();
+        let http = Http { addr, site, recorder: Recorder::install(), store: None };
+        let child = service("http", move |cx| http.clone().run(cx)).answers_within(Duration::from_millis(600));
+        let intensity = Intensity { restarts: 5, within: Duration::from_secs(60) };
+        let tree = Tree { name: "yard".to_owned(), strategy: Strategy::OneForOne, intensity, children: vec![child] };
+        let root = Root::start(tree, facts.roll.clone()).await.expect("starts");
+        let bound = async {
+            loop {
+                let note = facts.roll.get("yard/http").and_then(|row| row.note).unwrap_or_default();
+                match note.strip_prefix("http://").and_then(|addr| addr.parse().ok()) {
+                    Some(addr) => break addr,
+                    None => sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        let addr = timeout(Duration::from_secs(20), bound).await.expect("it is bound");
+        (root, facts, addr)
+    }
+
+    #[tokio::test]
+    async fn a_server_that_answers_itself_answers_the_watchdog() {
+        let (_root, facts, addr) = node().await;
+        // Several times the watchdog's patience, and requests all along.
+        for _ in 0..20 {
+            assert!(looks_alive(addr).await.expect("it answers"));
+            sleep(Duration::from_millis(100)).await;
+        }
+        let row = facts.roll.get("yard/http").expect("it is there");
+        assert_eq!((row.state, row.restarts), (State::Running, 0), "{row:?}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_accepts_from_does_not_look_alive() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("binds");
+        let addr = listener.local_addr().expect("is bound");
+        assert!(timeout(Duration::from_millis(300), looks_alive(addr)).await.is_err(), "it took an answer for one");
+        drop(listener);
+        assert!(looks_alive(addr).await.is_err(), "nobody listens any more");
+    }
+}

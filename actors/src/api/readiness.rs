@@ -129,6 +129,7 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use supervision::{Intensity, Roll, Root, Strategy, Tree};
 
     /// Health as a list of (seconds since the start, names of what fails); what is told.
     #[track_caller]
@@ -146,6 +147,59 @@ mod tests {
             })
             .collect();
         assert_eq!(told, wanted);
+    }
+
+    /// Runs the service until the manager has heard all of these, in this order and with others in between.
+    async fn heard(health: Health, watchdog: Duration, wanted: &[&str]) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("notify");
+        let manager = tokio::net::UnixDatagram::bind(&path).expect("binds");
+        let notify = Notify::to(&path.display().to_string(), Some(watchdog)).expect("a socket");
+        let child = supervision::service("health", move |cx| keep(health.clone(), notify.clone(), cx));
+        let intensity = Intensity { restarts: 0, within: Duration::from_secs(60) };
+        let tree = Tree { name: "node".to_owned(), strategy: Strategy::OneForOne, intensity, children: vec![child] };
+        let _root = Root::start(tree, Roll::default()).await.expect("starts");
+        let (mut wanted, mut all) = (wanted.iter(), Vec::new());
+        let mut next = wanted.next();
+        while let Some(word) = next {
+            let mut bytes = [0; 1024];
+            let told = tokio::time::timeout(Duration::from_secs(20), manager.recv(&mut bytes)).await;
+            let length = told.unwrap_or_else(|_| panic!("`{word}` was not heard, only {all:?}")).expect("a socket");
+            let told = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            if told.starts_with(word) {
+                next = wanted.next();
+            }
+            all.push(told);
+        }
+    }
+
+    #[tokio::test]
+    async fn systemd_hears_how_the_node_is_and_that_somebody_has_just_looked() {
+        let health = Health::default();
+        let looks = std::sync::atomic::AtomicU32::new(0);
+        health.needs("outbox", move || {
+            let full = (5..10).contains(&looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+            if full { Err("disk full".to_owned()) } else { Ok("accepts".to_owned()) }
+        });
+        let wanted = [
+            "STATUS=ready after",
+            "STATUS=not ready: outbox: disk full",
+            "STATUS=ready again",
+            "WATCHDOG=1",
+            "WATCHDOG=1",
+        ];
+        heard(health, Duration::from_secs(1), &wanted).await;
+    }
+
+    #[tokio::test]
+    async fn a_part_that_is_looked_at_apart_is_found_well_and_then_silent() {
+        let (health, looks) = (Health::default(), std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0)));
+        health.needs_apart("disk", move || {
+            let hangs = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
+            Box::pin(async move { if hangs { std::future::pending().await } else { Ok("writable".to_owned()) } })
+        });
+        let wanted = ["STATUS=ready after", "STATUS=not ready: disk: does not answer"];
+        heard(health, Duration::from_secs(60), &wanted).await;
     }
 
     #[test]

@@ -129,8 +129,15 @@ impl Facts {
         record.short()
     }
 
-    /// Does `act` to an actor of this node and says what was done. Whatever comes of it is on the audit log.
-    pub async fn steer(&self, path: &str, act: Act, by: &Identity) -> Result<String, String> {
+    /// Does `act` to an actor of this node and says what was done. Whatever comes of it is on the audit log, also
+    /// when it ends the very link or connection it was asked over.
+    pub async fn steer(&self, path: String, act: Act, by: Identity) -> Result<String, String> {
+        let facts = self.clone();
+        let steering = tokio::spawn(async move { facts.steer_and_tell(&path, act, &by).await });
+        steering.await.unwrap_or_else(|error| Err(format!("steering failed: {error}")))
+    }
+
+    async fn steer_and_tell(&self, path: &str, act: Act, by: &Identity) -> Result<String, String> {
         let result = match self.may(path, act, by) {
             Ok(()) => match timeout(STEER_WITHIN, self.roll.steer(path, same(act), &by.to_string())).await {
                 Ok(done) => done.map_err(|error| error.to_string()),

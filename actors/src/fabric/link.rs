@@ -224,7 +224,7 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
                 Ok(Some(Down::Steer { call, path, act, by })) => match refused(upstream, acts.len()) {
                     // An act takes seconds, and the peer's other calls do not wait for it.
                     None => {
-                        acts.push(async move { Up::Steered { call, result: facts.steer(&path, act, &by).await } });
+                        acts.push(async move { Up::Steered { call, result: facts.steer(path, act, by).await } });
                         continue;
                     }
                     Some(why) => {

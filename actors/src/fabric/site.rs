@@ -113,7 +113,14 @@ impl Site {
     }
 
     /// Does `act` to the actor at `path`, here or at a peer. What is asked of a peer is on both audit logs.
-    pub async fn steer(&self, path: &str, act: Act, by: &Identity) -> Result<String, String> {
+    pub async fn steer(&self, path: String, act: Act, by: Identity) -> Result<String, String> {
+        let site = self.clone();
+        // Whoever asks may hang up half-way: the log says all the same what came of it.
+        let steering = tokio::spawn(async move { site.steer_and_tell(&path, act, &by).await });
+        steering.await.unwrap_or_else(|error| Err(format!("steering failed: {error}")))
+    }
+
+    async fn steer_and_tell(&self, path: &str, act: Act, by: &Identity) -> Result<String, String> {
         let sees = Sees::Tenant(by.tenant.clone());
         let may = if may_steer(by.role) { limits::check_path(path) } else { Err(VIEWERS_LOOK.to_owned()) };
         let found = may.and_then(|()| locate(path, &self.nodes(&sees)));
@@ -125,7 +132,7 @@ impl Site {
             }
         };
         if node == self.facts.node {
-            return self.facts.steer(&local, act, by).await;
+            return self.facts.steer(local, act, by.clone()).await;
         }
         let result = self.peers.steer(&node, local, act, by.clone()).await;
         match &result {

@@ -21,9 +21,9 @@ use actors::tracking::tracker::TrackerSettings;
 use actors::tracking::{Tracking, TrackingSettings};
 use anyhow::anyhow;
 use config::{Camera, Edge};
+use protocol::Role;
 use protocol::camera::Source;
 use protocol::transport::Endpoint;
-use protocol::{Role, limits};
 use std::sync::Arc;
 use supervision::{Node, Tree};
 
@@ -174,7 +174,7 @@ fn camera_tree(
     let session = Session {
         camera: camera.id.clone(),
         source: source(config, camera),
-        port: terms.port(ground.ports_dir.join("watchtree-camera-port"), limits::PORT_MESSAGE_BYTES_MAX),
+        port: terms.camera_port(ground.ports_dir.join("watchtree-camera-port")),
         slot: slot.clone(),
         coverage: coverage.clone(),
     };

@@ -14,9 +14,9 @@ use actors::inference::desk::Desk;
 use actors::inference::pool::{Models, Pool};
 use actors::inference::worker::Worker;
 use config::{Gpu, ModelEntry};
+use protocol::Role;
 use protocol::model::{MockCost, ModelSpec};
 use protocol::transport::Endpoint;
-use protocol::{Role, limits};
 use std::sync::Arc;
 use supervision::{Node, Tree};
 
@@ -24,7 +24,7 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     let endpoint = Endpoint::listen(config.listen.quic, &ground.credentials)?;
     let terms = Terms::new(&config.supervision);
     ground.facts.allow_faults = terms.allow_faults();
-    for class in ["workers", "peers", "gateway"] {
+    for class in ["peers", "gateway"] {
         ground.needs_actor(class);
     }
     let disk = config.node.data_dir.clone();
@@ -87,7 +87,7 @@ fn probe_pools(ground: &Ground, pools: &[Pool]) {
 /// The instances of one model. A model that cannot run is parked; the others go on.
 fn workers_of(entry: &ModelEntry, spec: ModelSpec, pool: Pool, ground: &Ground, terms: &Terms) -> Vec<Node> {
     let mock = MockCost { fixed_ms: entry.mock_fixed_ms, item_ms: entry.mock_item_ms };
-    let port = terms.port(ground.ports_dir.join("watchtree-model-port"), limits::PORT_MESSAGE_BYTES_MAX);
+    let port = terms.model_port(ground.ports_dir.join("watchtree-model-port"));
     let worker = Worker { pool, port, spec, engine: entry.engine, mock };
     let instances = 0..entry.instances.get();
     let node = |instance| {

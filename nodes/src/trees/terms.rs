@@ -4,6 +4,7 @@
 //!   resume_after_s, …_max_s ▸ quarantine             port_memory_mib ▸ what a port may take
 
 use config::Supervision;
+use protocol::limits::PORT_MESSAGE_BYTES_MAX;
 use std::path::PathBuf;
 use std::time::Duration;
 use supervision::{Failure, Intensity, Node, PortSpec, Quarantine, ServiceCx, Strategy, Tree, service};
@@ -50,12 +51,23 @@ impl Terms {
         node.answers_within(self.0.store_hang + self.0.hang)
     }
 
-    /// A port program, with the longest message it and its actor may exchange.
-    pub fn port(&self, program: PathBuf, message_bytes_max: usize) -> PortSpec {
+    /// A camera's port always has something to do, if only to see that nothing comes.
+    pub fn camera_port(&self, program: PathBuf) -> PortSpec {
+        self.port(program, Duration::ZERO)
+    }
+
+    /// A model's port has something to do while it judges, and one turn of a large model takes its time.
+    pub fn model_port(&self, program: PathBuf) -> PortSpec {
+        self.port(program, TURN_WITHIN)
+    }
+
+    fn port(&self, program: PathBuf, progress_within: Duration) -> PortSpec {
+        let beat_within = self.0.hang.max(BEATS_WITHIN_MIN);
         PortSpec {
-            beat_within: self.0.hang.max(BEATS_WITHIN_MIN),
+            beat_within,
             memory_bytes_max: self.0.port_memory_bytes(),
-            ..PortSpec::new(program, message_bytes_max)
+            progress_within: Some(beat_within.max(progress_within)),
+            ..PortSpec::new(program, PORT_MESSAGE_BYTES_MAX)
         }
     }
 
@@ -66,3 +78,6 @@ impl Terms {
 
 /// A port beats four times a second: with less patience, one late beat is a hang.
 const BEATS_WITHIN_MIN: Duration = Duration::from_secs(1);
+
+/// The largest model here takes under a second a picture on one busy core.
+const TURN_WITHIN: Duration = Duration::from_secs(5);
