@@ -34,7 +34,7 @@ impl Process {
     pub async fn spawn(command: Command) -> io::Result<Self> {
         let (reply, answer) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts ports is gone");
-        thread().send(Order::Spawn(command, reply)).map_err(|_| gone())?;
+        thread().send(Order::Spawn(Box::new(command), reply)).map_err(|_| gone())?;
         let child = answer.await.map_err(|_| gone())??;
         let pid = child.pid().ok_or_else(gone)?;
         let handle = watched(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
@@ -123,7 +123,7 @@ fn kill_group(child: &Child) {
 }
 
 enum Order {
-    Spawn(Command, oneshot::Sender<io::Result<Owned>>),
+    Spawn(Box<Command>, oneshot::Sender<io::Result<Owned>>),
     /// There is one more that has [`ended`].
     Reap,
 }
@@ -155,7 +155,7 @@ fn serve(inbox: &Receiver<Order>) {
         };
         match order {
             // If nobody wants it any more, it is dropped here.
-            Ok(Order::Spawn(command, reply)) => drop(reply.send(spawn(command))),
+            Ok(Order::Spawn(command, reply)) => drop(reply.send(spawn(*command))),
             Ok(Order::Reap) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -84,12 +84,14 @@ fn obey(order: &[u8], speaker: &Speaker, listener: &mut Listener) {
             }
         }
         "hoard" => hoard(number()),
-        "leak" => (0..).for_each(|_| {
+        "leak" => loop {
             hoard(4);
             std::thread::sleep(Duration::from_millis(10));
-        }),
+        },
         "grab" => drop(std::hint::black_box(vec![0u8; number() << 20])),
         "grandchild" => {
+            // Left behind on purpose: it is the node's to end.
+            #[allow(clippy::zombie_processes)]
             let child = std::process::Command::new("sleep").arg("600").spawn().expect("there is a sleep");
             speaker.send(child.id().to_string().as_bytes()).expect("the node listens");
         }
@@ -117,7 +119,7 @@ fn signal_self(signal: Signal) {
 
 /// MiB that are used and never given back.
 fn hoard(mib: usize) {
-    std::mem::forget(vec![1u8; mib << 20]);
+    std::hint::black_box(vec![1u8; mib << 20].leak());
 }
 
 fn head(kind: Kind, bytes: usize) -> [u8; wire::HEAD_BYTES] {
