@@ -1,7 +1,7 @@
-//! Cli: the command `watchtree`. Asks core nodes with an operator's certificate; issues certificates; checks files.
+//! Cli: the command `watchtree`. Asks and steers core nodes as a person; issues certificates; checks files.
 //!
-//!   args ─▶ run ─┬─ nodes · tree · events · record ─▶ credentials ▸ session ══QUIC══▶ relay or gpu node
-//!                │                                    render ◀────────────replies══◀═┘
+//!   args ─▶ run ─┬─ nodes · tree · top · failures · events · record ─▶ credentials ▸ session ══QUIC══▶ relay or gpu node
+//!                ├─ restart · park · resume · inject ───────────────▶ (operators)    render ◀══replies══┘
 //!                └─ ca · config                       files alone, no network
 //!
 //! Answers go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong command
@@ -10,17 +10,27 @@
 pub mod args;
 mod authority;
 mod bookmark;
+mod changes;
 mod credentials;
 mod events;
+mod failures;
 mod follow;
+mod gather;
 mod inventory;
 mod out;
+mod rates;
 mod record;
 mod render;
+mod screen;
 mod session;
+mod steering;
+mod top;
+mod tree;
+mod watch;
 
 use args::{CaCommand, Cli, Command, ConfigCommand};
 use out::Out;
+use protocol::Act;
 use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
@@ -65,7 +75,13 @@ fn obey(command: Command) -> Result<(), Failure> {
     let mut out = Out::stdout();
     match command {
         Command::Nodes(args) => online(inventory::nodes(&args, &mut out)),
-        Command::Tree(args) => online(inventory::tree(&args, &mut out)),
+        Command::Tree(args) => online(tree::tree(&args, &mut out)),
+        Command::Top(args) => online(top::top(&args, &mut out)),
+        Command::Failures(args) => online(failures::list(&args, &mut out)),
+        Command::Restart(args) => online(steering::steer(&args, Act::Restart, &mut out)),
+        Command::Park(args) => online(steering::steer(&args, Act::Park, &mut out)),
+        Command::Resume(args) => online(steering::steer(&args, Act::Resume, &mut out)),
+        Command::Inject(args) => online(steering::inject(&args, &mut out)),
         Command::Events(args) if args.follow => online(follow::follow(&args, &mut out)),
         Command::Events(args) => online(events::list(&args, &mut out)),
         Command::Record(args) => online(record::list(&args, &mut out)),

@@ -1,5 +1,9 @@
 //! The command line: what can be asked, and the help that teaches it.
 
+mod supervise;
+
+pub use supervise::{FailuresArgs, FaultArg, InjectArgs, SteerArgs, TopArgs, TreeArgs};
+
 use super::render::time;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use config::HostPort;
@@ -18,11 +22,15 @@ Examples:
   watchtree ca issue --role operator --name me    your own certificate
   watchtree nodes                                 who is there
   watchtree tree yard/cameras                     the cameras of the edge `yard`, and why one is down
+  watchtree top                                   the same as a screen, with loads and rates
+  watchtree failures yard                         what failed there, and what followed
+  watchtree restart yard/cameras/door             start a part afresh
   watchtree events -f --label person              people, as they come
 
 Credentials:
   ca.pem and an operator's certificate with its key are looked for in $WATCHTREE_DIR, else in
-  ~/.config/watchtree: operator.pem and operator.key, or the only operator's pair that is there.
+  ~/.config/watchtree: operator.pem and operator.key, or the only operator's pair that is there;
+  without any, a viewer's in the same way. Viewers look, operators steer.
   --ca, --cert and --key name others.
 
 Exit codes:
@@ -30,7 +38,8 @@ Exit codes:
 
 /// Scripts and tests use it; people use `events`.
 const RECORD_HINT: &str = "
-For programs: `watchtree record --edge yard` prints an edge's raw record, one JSON object a line.";
+For programs: `watchtree record --edge yard` prints an edge's raw record, one JSON object a line.
+For drills: `watchtree inject PATH panic|error|hang|block` makes an actor fail, where supervision.allow_faults is on.";
 
 /// Watches the watchers: asks relays and gpu nodes, issues certificates, checks configurations.
 #[derive(Debug, Parser)]
@@ -58,14 +67,75 @@ Examples:
     Nodes(NodesArgs),
     /// Draw every actor of every node: its state, restarts, and why it last failed
     #[command(after_help = "\
-On a terminal long lines are cut, unless a PATH is given.
+On a terminal long lines are cut, unless a PATH is given. MAILBOX is what waits and how much may; CPU and
+MEMORY are those of ports, CPU as time since the process started (with --watch: of one core, over a second).
 
 Examples:
   watchtree tree                       all nodes
   watchtree tree yard                  one node
   watchtree tree yard/cameras/door     one camera
+  watchtree tree yard --watch          again each second, in place
+  watchtree tree -w | tee changes      one line for each change
   watchtree tree -o json | jq '.[].actors[] | select(.state != \"running\")'")]
     Tree(TreeArgs),
+    /// Show every actor on a screen: state, load, rates, and the CPU and memory of ports
+    #[command(after_help = "\
+Keys: q quits; arrows, PgUp, PgDn, Home and End scroll; f shows only what is not running, and again all.
+Steering is left to `watchtree restart`, `park` and `resume`.
+Where stdout is no terminal, one snapshot is printed, with the rates of one second.
+
+Examples:
+  watchtree top
+  watchtree top yard/cameras
+  watchtree top -o json | jq '.[].actors[] | select(.cpu_percent > 50) | .path'")]
+    Top(TopArgs),
+    /// List what failed: when, why, what followed, and how long it had lived; the newest last
+    #[command(after_help = "\
+Times are those of this machine's zone. KIND is panic, error, hang, signal, oom or start; THEN is what the
+supervisor did: restarted, parked, escalated, or ended.
+
+Examples:
+  watchtree failures                          the newest 50 of all nodes
+  watchtree failures yard/cameras/door        of one camera and its parts
+  watchtree failures --limit 500 -o json | jq -r .kind | sort | uniq -c")]
+    Failures(FailuresArgs),
+    /// Restart an actor and what is below it
+    #[command(after_help = "\
+It stops in good order and starts again; its neighbours are not touched, and no restart budget is spent.
+Only operators may. The node logs who did it.
+
+Examples:
+  watchtree restart yard/cameras/door
+  watchtree restart hub/store && echo done")]
+    Restart(SteerArgs),
+    /// Stop an actor and leave it down until it is resumed
+    #[command(after_help = "\
+Only operators may. The node logs who did it.
+
+Example:
+  watchtree park yard/cameras/door        while somebody works on that camera")]
+    Park(SteerArgs),
+    /// Start what is parked
+    #[command(after_help = "\
+What was parked for failing too often is also tried again by itself, with growing pauses: `watchtree tree`
+says when. Only operators may resume. The node logs who did it.
+
+Example:
+  watchtree tree yard -o json | jq -r '.[].actors[] | select(.state == \"parked\").path' |
+    xargs -n1 watchtree resume")]
+    Resume(SteerArgs),
+    /// Make an actor fail, for drills
+    #[command(
+        hide = true,
+        after_help = "\
+The node refuses unless `supervision.allow_faults = true` is in its configuration. Only operators may.
+What followed is told by `watchtree failures PATH`.
+
+Examples:
+  watchtree inject yard/cameras/door/session panic
+  watchtree inject yard/cameras/door/watch block"
+    )]
+    Inject(InjectArgs),
     /// List what happened in front of the cameras, oldest first
     #[command(after_help = "\
 Columns: begin (UTC), edge/camera, label, score, phase, duration, reason of its end, id.
@@ -105,17 +175,6 @@ pub enum RecordOutput {
 #[derive(Debug, Args)]
 pub struct NodesArgs {
     /// How to print it
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-    #[command(flatten)]
-    pub access: Access,
-}
-
-#[derive(Debug, Args)]
-pub struct TreeArgs {
-    /// Only what is at or below this path, such as yard/cameras
-    pub path: Option<String>,
-    /// How to print it; json is an array of nodes
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
     #[command(flatten)]
@@ -181,7 +240,7 @@ pub struct Access {
     /// The authority's certificate [default: ca.pem in $WATCHTREE_DIR or ~/.config/watchtree]
     #[arg(long, value_name = "FILE", env = "WATCHTREE_CA", hide_env_values = true)]
     pub ca: Option<PathBuf>,
-    /// An operator's certificate [default: operator.pem there, or the only operator's there]
+    /// An operator's or viewer's certificate [default: operator.pem there, or the only operator's there]
     #[arg(long, value_name = "FILE", env = "WATCHTREE_CERT", hide_env_values = true)]
     pub cert: Option<PathBuf>,
     /// The key to it [default: the certificate's name with .key]
@@ -200,9 +259,10 @@ Example:
     Init(CaInitArgs),
     /// Issue a certificate, NAME.pem and NAME.key
     #[command(after_help = "\
-Roles: edge (by the cameras), relay (keeps the record), gpu (runs models), operator (you).\n
+Roles: edge (by the cameras), relay (keeps the record), gpu (runs models), operator (you), viewer (looks,\nand changes nothing).\n
 Examples:
   watchtree ca issue --role operator --name me
+  watchtree ca issue --role viewer --name guard --out guard-tls
   watchtree ca issue --role relay --name hub --out hub-tls
   watchtree ca issue --role edge --name yard --out yard-tls --days 90")]
     Issue(CaIssueArgs),
@@ -220,7 +280,7 @@ pub struct CaInitArgs {
 
 #[derive(Debug, Args)]
 pub struct CaIssueArgs {
-    /// What the node is for: edge, relay, gpu or operator
+    /// What it is for: edge, relay, gpu, operator or viewer
     #[arg(long)]
     pub role: Role,
     /// The node's name: a-z, 0-9 and -

@@ -30,7 +30,14 @@ pub(super) fn issue(args: &CaIssueArgs, out: &mut Out) -> Result<(), Failure> {
     out.line(&format!("{}: the key to it; it is its holder's alone", issued.key.display()))?;
     match args.role {
         Role::Operator => {}
-        role => {
+        Role::Viewer => {
+            let ca = dir.join("ca.pem");
+            out.line(&format!(
+                "Next: give both and {} to whoever looks; they belong into ~/.config/watchtree",
+                ca.display()
+            ))?;
+        }
+        role @ (Role::Edge | Role::Relay | Role::Gpu) => {
             let ca = dir.join("ca.pem");
             out.line(&format!(
                 "Next: copy both and {} to the {role} node; its [tls] section names the three",

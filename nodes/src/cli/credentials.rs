@@ -1,7 +1,8 @@
-//! Credentials: which three files an operator uses, without having to name them.
+//! Credentials: which three files a person uses, without having to name them.
 //!
 //!   --cert given: that one, and --key or the same name with .key
-//!   else in $WATCHTREE_DIR or ~/.config/watchtree: operator.pem, or the only operator's certificate there
+//!   else in $WATCHTREE_DIR or ~/.config/watchtree: operator.pem, or the only operator's certificate there,
+//!   or where there is none, the only viewer's
 
 use super::Failure;
 use super::args::Access;
@@ -15,7 +16,7 @@ const CANDIDATES_MAX: usize = 500;
 
 const ISSUE_ONE: &str = "issue one with `watchtree ca issue --role operator --name me`";
 
-/// Checked against each other and an operator's.
+/// Checked against each other and an operator's or a viewer's.
 #[derive(Debug)]
 pub(super) struct Found {
     pub credentials: Credentials,
@@ -53,9 +54,9 @@ pub(super) fn find(access: &Access) -> Result<Found, Failure> {
 fn load(files: TlsFiles) -> Result<Found, Failure> {
     let credentials = Credentials::load(&files).map_err(Failure::new)?;
     let holder = credentials.identity();
-    if holder.role != Role::Operator {
+    if !is_person(holder.role) {
         let text = format!(
-            "{} is the certificate of {holder}, and nodes answer operators alone; {ISSUE_ONE}",
+            "{} is the certificate of {holder}, and nodes answer operators and viewers alone; {ISSUE_ONE}",
             files.cert.display()
         );
         return Err(Failure::new(text));
@@ -63,32 +64,38 @@ fn load(files: TlsFiles) -> Result<Found, Failure> {
     Ok(Found { credentials, files })
 }
 
+fn is_person(role: Role) -> bool {
+    matches!(role, Role::Operator | Role::Viewer)
+}
+
 /// `me.pem` is found as well as `operator.pem`, as long as nobody has to guess which is meant.
 fn the_only_one(dir: &Path, ca: &Path) -> Result<Found, Failure> {
     let certs = candidates(dir).map_err(|why| Failure::new(format!("{}: {why}; {ISSUE_ONE}", dir.display())))?;
-    let (mut operators, mut fault) = (Vec::new(), None);
+    let (mut people, mut fault) = (Vec::new(), None);
     for cert in certs {
         let files = TlsFiles { ca: ca.to_owned(), key: key_of(&cert), cert };
         match Credentials::load(&files) {
-            Ok(credentials) if credentials.identity().role == Role::Operator => {
-                operators.push(Found { credentials, files })
-            }
+            Ok(credentials) if is_person(credentials.identity().role) => people.push(Found { credentials, files }),
             Ok(_) => {}
             // Perhaps the operator's own, expired: better to tell than to find none.
             Err(error) => fault = Some(error.to_string()),
         }
     }
-    if operators.len() > 1 {
-        let names: Vec<String> = operators.iter().map(|found| found.files.cert.display().to_string()).collect();
+    // Who has both wants to steer.
+    let is_operator = |found: &Found| found.credentials.identity().role == Role::Operator;
+    let role = if people.iter().any(is_operator) { Role::Operator } else { Role::Viewer };
+    people.retain(|found| found.credentials.identity().role == role);
+    if people.len() > 1 {
+        let names: Vec<String> = people.iter().map(|found| found.files.cert.display().to_string()).collect();
         return Err(Failure::new(format!(
-            "there are several operators' certificates: {}; choose one with --cert",
+            "there are several {role}s' certificates: {}; choose one with --cert",
             names.join(", ")
         )));
     }
-    operators.pop().ok_or_else(|| {
+    people.pop().ok_or_else(|| {
         let fault = fault.map(|fault| format!(" ({fault})")).unwrap_or_default();
         Failure::new(format!(
-            "no operator's certificate in {}{fault}; {ISSUE_ONE}, or name one with --cert",
+            "no operator's or viewer's certificate in {}{fault}; {ISSUE_ONE}, or name one with --cert",
             dir.display()
         ))
     })
@@ -147,6 +154,14 @@ mod tests {
     fn of_two_operators_none_is_guessed() {
         let site = site(&["main/operator/me", "main/operator/you"]);
         assert!(found(site.path()).expect_err("a choice").contains("choose one with --cert"));
+    }
+
+    #[test]
+    fn a_viewer_is_found_where_nobody_operates() {
+        let looking = site(&["main/viewer/guard", "main/edge/yard"]);
+        assert_eq!(found(looking.path()), Ok("main/viewer/guard".to_owned()));
+        let both = site(&["main/viewer/guard", "main/operator/me"]);
+        assert_eq!(found(both.path()), Ok("main/operator/me".to_owned()));
     }
 
     #[test]

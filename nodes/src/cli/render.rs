@@ -1,13 +1,19 @@
 //! Render: answers as text for people. Pure: data and the time in, text out.
 //!
 //!   nodes · tree ─▶ Table of rows of cells ─▶ aligned lines, coloured where a person looks
+//!   top ─▶ the same rows as spans, which a screen scrolls
 //!   event ─▶ one line, aligned without knowing the next
 
+pub(super) mod amount;
+pub(super) mod branches;
+pub(super) mod changes;
 pub(super) mod event;
+pub(super) mod failures;
 pub(super) mod nodes;
 #[cfg(test)]
 pub(super) mod samples;
 pub(super) mod time;
+pub(super) mod top;
 pub(super) mod tree;
 
 use protocol::limits::short_text;
@@ -99,6 +105,8 @@ pub(super) struct Table {
     rows: Vec<Row>,
     /// Columns of numbers.
     right: &'static [usize],
+    /// Columns left out when they have nothing but a heading.
+    spare: &'static [usize],
     /// Lines are cut to this many characters.
     chars_max: usize,
 }
@@ -106,7 +114,12 @@ pub(super) struct Table {
 impl Table {
     pub fn new(headings: &[&str], right: &'static [usize]) -> Self {
         let heading = headings.iter().map(|text| Cell::painted(Paint::Heading, text)).collect();
-        Self { rows: vec![Row::Cells(heading)], right, chars_max: usize::MAX }
+        Self { rows: vec![Row::Cells(heading)], right, spare: &[], chars_max: usize::MAX }
+    }
+
+    pub fn without_empty(mut self, columns: &'static [usize]) -> Self {
+        self.spare = columns;
+        self
     }
 
     pub fn row(&mut self, cells: Vec<Cell>) {
@@ -124,16 +137,22 @@ impl Table {
     }
 
     pub fn render(&self, style: Style) -> String {
-        let widths = self.widths();
         let mut text = String::new();
-        for row in &self.rows {
-            match row {
-                Row::Across(cell) => text.push_str(&style.paint(cell.paint, &cut(&cell.text, self.chars_max))),
-                Row::Cells(cells) => text.push_str(&self.aligned(cells, &widths, style)),
-            }
+        for line in self.lines() {
+            text.extend(line.iter().map(|(paint, piece)| style.paint(*paint, piece)));
             text.push('\n');
         }
         text
+    }
+
+    /// Each line as pieces that are painted alike; the headings first.
+    pub fn lines(&self) -> Vec<Vec<(Paint, String)>> {
+        let widths = self.widths();
+        let line = |row: &Row| match row {
+            Row::Across(cell) => vec![(cell.paint, cut(&cell.text, self.chars_max))],
+            Row::Cells(cells) => self.aligned(cells, &widths),
+        };
+        self.rows.iter().map(line).collect()
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -145,25 +164,39 @@ impl Table {
                 *width = cell.width().max(*width);
             }
         }
+        for column in self.spare.iter().filter(|column| self.is_empty(**column)) {
+            widths[*column] = 0;
+        }
         widths
     }
 
-    fn aligned(&self, cells: &[Cell], widths: &[usize], style: Style) -> String {
+    /// Whether only its heading says anything.
+    fn is_empty(&self, column: usize) -> bool {
+        self.rows.iter().skip(1).all(|row| match row {
+            Row::Cells(cells) => cells.get(column).is_none_or(|cell| cell.text.is_empty()),
+            Row::Across(_) => true,
+        })
+    }
+
+    fn aligned(&self, cells: &[Cell], widths: &[usize]) -> Vec<(Paint, String)> {
         // No blanks at a line's end: they would wrap on a narrow terminal.
         let last = cells.iter().rposition(|cell| !cell.text.is_empty()).map_or(0, |index| index + 1);
-        let (mut line, mut left) = (String::new(), self.chars_max);
+        let (mut line, mut left) = (Vec::new(), self.chars_max);
         for (index, (cell, width)) in cells[..last].iter().zip(widths).enumerate() {
+            if *width == 0 && self.spare.contains(&index) {
+                continue;
+            }
             let blanks = " ".repeat(width - cell.width());
             if index > 0 {
-                line.push_str(GAP);
+                line.push((Paint::Normal, GAP.to_owned()));
                 left = left.saturating_sub(GAP.len());
             }
             if self.right.contains(&index) {
-                line.extend([blanks, style.paint(cell.paint, &cell.text)]);
+                line.extend([(Paint::Normal, blanks), (cell.paint, cell.text.clone())]);
             } else if index + 1 == last {
-                line.push_str(&style.paint(cell.paint, &cut(&cell.text, left)));
+                line.push((cell.paint, cut(&cell.text, left)));
             } else {
-                line.extend([style.paint(cell.paint, &cell.text), blanks]);
+                line.extend([(cell.paint, cell.text.clone()), (Paint::Normal, blanks)]);
             }
             left = left.saturating_sub(*width);
         }

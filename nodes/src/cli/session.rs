@@ -46,10 +46,11 @@ impl From<Unanswered> for Failure {
     }
 }
 
-/// Dials as an operator. Cheap to clone.
+/// Dials as an operator or a viewer. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Dialler {
     endpoint: Endpoint,
+    me: Identity,
     /// What we show, for the errors that are about it.
     shown: String,
     ca: String,
@@ -60,7 +61,18 @@ impl Dialler {
         let Found { credentials, files } = credentials::find(access)?;
         let endpoint = Endpoint::dialer(&credentials).map_err(Failure::new)?;
         let shown = format!("{} ({})", files.cert.display(), credentials.identity());
-        Ok(Self { endpoint, shown, ca: files.ca.display().to_string() })
+        let me = credentials.identity().clone();
+        Ok(Self { endpoint, me, shown, ca: files.ca.display().to_string() })
+    }
+
+    /// Who we are to the nodes.
+    pub fn me(&self) -> &Identity {
+        &self.me
+    }
+
+    /// The certificate that is shown, and whose it is.
+    pub fn shown(&self) -> &str {
+        &self.shown
     }
 
     pub async fn dial(&self, at: &HostPort) -> Result<Session, Unanswered> {
@@ -166,10 +178,15 @@ pub(super) struct Replies {
 impl Replies {
     /// The next reply; `None` after `Done`. A refusal is an error, an end without `Done` too.
     pub async fn next(&mut self) -> Result<Option<Reply>, Unanswered> {
-        match timeout(REPLY_WITHIN, self.next_whenever()).await {
+        self.next_within(REPLY_WITHIN).await
+    }
+
+    /// As [`Replies::next`], for what takes its time.
+    pub async fn next_within(&mut self, within: Duration) -> Result<Option<Reply>, Unanswered> {
+        match timeout(within, self.next_whenever()).await {
             Ok(reply) => reply,
             Err(_) => {
-                let silent_s = REPLY_WITHIN.as_secs();
+                let silent_s = within.as_secs();
                 Err(Unanswered::Lost(format!("{} said nothing for {silent_s} s; try again", self.from)))
             }
         }
@@ -180,9 +197,7 @@ impl Replies {
         let from = &self.from;
         match self.rx.recv::<Reply>().await {
             Ok(Some(Reply::Done)) => Ok(None),
-            Ok(Some(Reply::Refused(why))) => {
-                Err(Unanswered::Refused(format!("{from} did not answer: {}", limits::short_text(&why))))
-            }
+            Ok(Some(Reply::Refused(why))) => Err(Unanswered::Refused(format!("{from}: {}", limits::short_text(&why)))),
             Ok(Some(reply)) => Ok(Some(reply)),
             Ok(None) => Err(Unanswered::Lost(format!("{from} stopped half way through its answer; try again"))),
             Err(error) => Err(Unanswered::Lost(format!("{from} is lost: {error}"))),

@@ -1,6 +1,6 @@
 //! What tests draw.
 
-use protocol::admin::{ActorStatus, NodeLine, NodeSnapshot, RecordedEvent};
+use protocol::admin::{ActorStatus, FailureRecord, NodeLine, NodeSnapshot, RecordedEvent};
 use protocol::{EndReason, Epoch, Event, EventId, Evidence, Phase, Timestamp};
 use std::time::Duration;
 
@@ -71,4 +71,17 @@ pub(in super::super) fn event(id: u128, begin_s: u64, revision: u32, phase: Phas
     };
     let (tenant, edge) = ("main".parse().expect("a tenant"), "yard".parse().expect("an edge"));
     RecordedEvent { tenant, edge, epoch: Epoch(7), seq: u64::from(revision) + 1, event }
+}
+
+/// A panic `after_s` seconds after now.
+pub(in super::super) fn failure(path: &str, after_s: u64) -> FailureRecord {
+    FailureRecord {
+        node: "main/edge/yard".parse().expect("an identity"),
+        at: now().plus(Duration::from_secs(after_s)),
+        path: path.to_owned(),
+        kind: "panic".to_owned(),
+        text: "index out of bounds".to_owned(),
+        then: "restarted".to_owned(),
+        lived_ms: Some(4250),
+    }
 }

@@ -22,6 +22,14 @@ pub(in super::super) fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// `in 40s`; `now` once it has come.
+pub(in super::super) fn until(then: Timestamp, now: Timestamp) -> String {
+    match then.since(now) {
+        Duration::ZERO => "now".to_owned(),
+        span => format!("in {}", round(span)),
+    }
+}
+
 /// How long, in its largest unit.
 pub(in super::super) fn round(span: Duration) -> String {
     match span.as_secs() {
@@ -38,6 +46,19 @@ pub(in super::super) fn exact(span: Duration) -> String {
         s if s < MINUTE => format!("{}.{}s", s, span.subsec_millis() / 100),
         s if s < HOUR => format!("{}m{:02}s", s / MINUTE, s % MINUTE),
         s => format!("{}h{:02}m", s / HOUR, s % HOUR / MINUTE),
+    }
+}
+
+pub(in super::super) fn millis(millis: u64) -> String {
+    exact(Duration::from_millis(millis))
+}
+
+/// The clock of a place, to the millisecond: `2026-11-20 19:30:00.250`.
+pub(in super::super) fn local(at: Timestamp, zone: &jiff::tz::TimeZone) -> String {
+    match jiff::Timestamp::from_microsecond(at.micros()) {
+        Ok(there) => there.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string(),
+        // Further away than any clock goes: only a broken one says so.
+        Err(_) => at.to_string(),
     }
 }
 
@@ -137,6 +158,19 @@ mod tests {
         {
             assert!(moment_at(text, at(NOW)).is_err_and(|why| why.contains("1h30m")), "{text} was taken");
         }
+    }
+
+    #[test]
+    fn what_is_to_come_is_told_until_it_has() {
+        assert_eq!(until(at("2026-11-20T18:30:40Z"), at(NOW)), "in 40s");
+        assert_eq!(until(at("2026-11-20T18:29:00Z"), at(NOW)), "now");
+    }
+
+    #[test]
+    fn a_local_time_is_that_of_the_readers_zone() {
+        let east = jiff::tz::TimeZone::fixed(jiff::tz::offset(2));
+        assert_eq!(local(at("2026-11-20T23:30:00.25Z"), &east), "2026-11-21 01:30:00.250");
+        assert!(local(Timestamp::from_micros(i64::MIN), &east).contains("us"));
     }
 
     #[test]

@@ -1,52 +1,22 @@
 //! `watchtree tree` as a drawing: a node is a root, its actors hang below it.
 
-use super::{Cell, Paint, Table, state_paint, time};
+use super::branches::{self, Limb};
+use super::{Cell, Paint, Table, amount, state_paint, time};
+use crate::cli::rates::{Rate, Rates};
 use protocol::Timestamp;
 use protocol::admin::{ActorStatus, NodeLine, NodeSnapshot};
 
-/// Levels drawn; what lies deeper stays in its parent's name. An edge could send a path without end.
-const LEVELS_MAX: usize = 12;
+/// Left out where no actor has anything to say there: RESTARTS stays, its emptiness says something.
+const SPARE_COLUMNS: &[usize] = &[4, 5, 6, 7];
 
-/// One name of a path, what is known of it, and what lies below.
-#[derive(Default)]
-struct Branch<'a> {
-    name: &'a str,
-    status: Option<&'a ActorStatus>,
-    below: Vec<Branch<'a>>,
-}
-
-impl<'a> Branch<'a> {
-    fn grow(&mut self, mut path: impl Iterator<Item = &'a str>, status: &'a ActorStatus) {
-        let Some(name) = path.next() else {
-            self.status = Some(status);
-            return;
-        };
-        let known = self.below.iter().position(|branch| branch.name == name);
-        let index = known.unwrap_or_else(|| {
-            self.below.push(Branch { name, ..Self::default() });
-            self.below.len() - 1
-        });
-        self.below[index].grow(path, status);
-    }
-}
-
-pub(in super::super) fn table(nodes: &[NodeSnapshot], absent: &[NodeLine], now: Timestamp) -> Table {
-    let mut table = Table::new(&["ACTOR", "STATE", "RESTARTS", "SINCE", "WHAT IT SAYS"], &[2]);
+pub(in super::super) fn table(nodes: &[NodeSnapshot], absent: &[NodeLine], rates: &Rates, now: Timestamp) -> Table {
+    let headings = ["ACTOR", "STATE", "RESTARTS", "SINCE", "MAILBOX", "PID", "CPU", "MEMORY", "WHAT IT SAYS"];
+    let mut table = Table::new(&headings, &[2, 4, 5, 6, 7]).without_empty(SPARE_COLUMNS);
     for node in nodes {
-        draw_node(node, now, &mut table);
+        draw_node(node, rates, now, &mut table);
     }
     for line in absent {
-        let says = match line.state.as_str() {
-            "gone" => "its link is gone, and its tree with it",
-            _ => "it did not show its tree",
-        };
-        table.row(vec![
-            Cell::painted(Paint::Heading, line.node.to_string()),
-            Cell::painted(Paint::Bad, &line.state),
-            Cell::new(""),
-            Cell::new(time::ago(line.since, now)),
-            Cell::new(says),
-        ]);
+        draw_absent(line, now, &mut table);
     }
     table
 }
@@ -56,36 +26,52 @@ pub(in super::super) fn absence(line: &NodeLine, now: Timestamp) -> String {
     format!("{} is {} ({}) and did not show its tree", line.node, line.state, time::ago(line.since, now))
 }
 
-fn draw_node(node: &NodeSnapshot, now: Timestamp, table: &mut Table) {
-    let mut trunk = Branch::default();
-    for actor in &node.actors {
-        trunk.grow(actor.path.splitn(LEVELS_MAX, '/'), actor);
-    }
-    // Every path begins with the node's name; if one does not, it is drawn as it is.
-    let name = node.node.name.as_str();
-    let own = trunk.below.iter().position(|branch| branch.name == name).map(|index| trunk.below.remove(index));
-    let mut root = own.unwrap_or_default();
-    root.below.append(&mut trunk.below);
-
-    draw_root(node, root.status, now, table);
-    draw_notes(node, !root.below.is_empty(), table);
-    draw_below(&root, "", now, table);
+fn draw_absent(line: &NodeLine, now: Timestamp, table: &mut Table) {
+    let mut cells = vec![
+        Cell::painted(Paint::Heading, line.node.to_string()),
+        Cell::painted(Paint::Bad, &line.state),
+        Cell::new(""),
+        Cell::new(time::ago(line.since, now)),
+    ];
+    cells.extend(SPARE_COLUMNS.iter().map(|_| Cell::new("")));
+    cells.push(Cell::new(why_absent(line)));
+    table.row(cells);
 }
 
-fn draw_root(node: &NodeSnapshot, supervisor: Option<&ActorStatus>, now: Timestamp, table: &mut Table) {
-    let (state, paint) = if node.ready { ("ready", Paint::Good) } else { ("not ready", Paint::Bad) };
-    let failed = supervisor.and_then(|status| status.last_reason.as_ref());
+pub(in super::super) fn why_absent(line: &NodeLine) -> &'static str {
+    match line.state.as_str() {
+        "gone" => "its link is gone, and its tree with it",
+        _ => "it did not show its tree",
+    }
+}
+
+fn draw_node(node: &NodeSnapshot, rates: &Rates, now: Timestamp, table: &mut Table) {
+    let grown = branches::grow(node, |_| true);
+    let (state, paint) = readiness(node);
+    let failed = grown.top.and_then(|status| status.last_reason.as_ref());
     let says = failed.map_or(node.software.clone(), |reason| format!("{}; last failure: {reason}", node.software));
-    table.row(vec![
+    let mut cells = vec![
         Cell::painted(Paint::Heading, node.node.to_string()),
         Cell::painted(paint, state),
         Cell::new(""),
         Cell::new(time::ago(node.up_since, now)),
-        Cell::painted(Paint::Aside, says),
-    ]);
+    ];
+    cells.extend(SPARE_COLUMNS.iter().map(|_| Cell::new("")));
+    cells.push(Cell::painted(Paint::Aside, says));
+    table.row(cells);
+    draw_notes(node, !grown.limbs.is_empty(), table);
+    for limb in &grown.limbs {
+        let rate = limb.status.map(|status| rates.of(&node.node, &status.path)).unwrap_or_default();
+        draw_actor(limb, rate, now, table);
+    }
 }
 
-fn draw_notes(node: &NodeSnapshot, has_actors: bool, table: &mut Table) {
+pub(in super::super) fn readiness(node: &NodeSnapshot) -> (&'static str, Paint) {
+    if node.ready { ("ready", Paint::Good) } else { ("not ready", Paint::Bad) }
+}
+
+/// One line for each thing worth knowing of a node.
+pub(in super::super) fn draw_notes(node: &NodeSnapshot, has_actors: bool, table: &mut Table) {
     let trunk = if has_actors { "│" } else { " " };
     for note in &node.notes {
         table.across(Cell::painted(Paint::Warning, format!("{trunk}  ! {note}")));
@@ -102,38 +88,51 @@ fn draw_notes(node: &NodeSnapshot, has_actors: bool, table: &mut Table) {
     }
 }
 
-fn draw_below(branch: &Branch<'_>, indent: &str, now: Timestamp, table: &mut Table) {
-    let last = branch.below.len().saturating_sub(1);
-    for (index, child) in branch.below.iter().enumerate() {
-        let (knee, bar) = if index == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        draw_actor(&format!("{indent}{knee}{}", child.name), child.status, now, table);
-        draw_below(child, &format!("{indent}{bar}"), now, table);
-    }
-}
-
-fn draw_actor(name: &str, status: Option<&ActorStatus>, now: Timestamp, table: &mut Table) {
-    let Some(status) = status else {
-        return table.row(vec![Cell::new(name)]);
-    };
-    let restarts = if status.restarts == 0 { String::new() } else { status.restarts.to_string() };
+fn draw_actor(limb: &Limb<'_>, rate: Rate, now: Timestamp, table: &mut Table) {
+    let name = Cell::new(format!("{}{}", limb.indent, limb.name));
+    let Some(status) = limb.status else { return table.row(vec![name]) };
+    let [mailbox, pid, memory] = loads(status);
     table.row(vec![
-        Cell::new(name),
+        name,
         Cell::painted(state_paint(&status.state), &status.state),
-        Cell::new(restarts),
+        Cell::new(restarts(status)),
         Cell::new(time::ago(status.since, now)),
-        Cell::new(says(status)),
+        mailbox,
+        pid,
+        Cell::new(rate.cpu_percent.map(amount::percent).or(status.cpu_ms.map(time::millis)).unwrap_or_default()),
+        memory,
+        Cell::new(says(status, now)),
     ]);
 }
 
-/// A running actor's failure is history, and told as such.
-fn says(status: &ActorStatus) -> String {
-    match (&status.note, &status.last_reason) {
-        (None, None) => String::new(),
-        (Some(note), None) => note.clone(),
-        (None, Some(reason)) if status.state == "running" => format!("last failure: {reason}"),
-        (None, Some(reason)) => reason.clone(),
-        (Some(note), Some(reason)) => format!("{note}; last failure: {reason}"),
-    }
+/// Empty for none: the eye finds those that have some.
+pub(in super::super) fn restarts(status: &ActorStatus) -> String {
+    if status.restarts == 0 { String::new() } else { status.restarts.to_string() }
+}
+
+/// Its mailbox, its process, its memory.
+pub(in super::super) fn loads(status: &ActorStatus) -> [Cell; 3] {
+    let paint = if amount::mailbox_is_filling(status) { Paint::Warning } else { Paint::Normal };
+    [
+        Cell::painted(paint, amount::mailbox(status)),
+        Cell::new(status.pid.map(|pid| pid.to_string()).unwrap_or_default()),
+        Cell::new(status.memory_bytes.map(amount::bytes).unwrap_or_default()),
+    ]
+}
+
+/// A running actor's failure is history, and told as such. Of a parked one: until when.
+pub(in super::super) fn says(status: &ActorStatus, now: Timestamp) -> String {
+    let past = |reason: &String| format!("last failure: {reason}");
+    let reason = match &status.last_reason {
+        Some(reason) if status.state == "running" || status.note.is_some() => Some(past(reason)),
+        reason => reason.clone(),
+    };
+    let until = (status.state == "parked").then(|| match status.resumes {
+        Some(at) => format!("resumes {}", time::until(at, now)),
+        None => "resumed by hand only".to_owned(),
+    });
+    let parts: Vec<String> = [status.note.clone(), reason, until].into_iter().flatten().collect();
+    parts.join("; ")
 }
 
 #[cfg(test)]
@@ -143,9 +142,10 @@ mod tests {
     use super::*;
     use protocol::Epoch;
     use protocol::admin::OutboxStatus;
+    use std::time::Duration;
 
     fn drawn(nodes: &[NodeSnapshot], absent: &[NodeLine]) -> String {
-        table(nodes, absent, now()).render(Style::Plain)
+        table(nodes, absent, &Rates::default(), now()).render(Style::Plain)
     }
 
     fn yard() -> NodeSnapshot {
@@ -189,17 +189,44 @@ main/edge/barn  gone             3m ago  its link is gone, and its tree with it
     }
 
     #[test]
+    fn loads_and_ports_have_columns_where_somebody_has_them() {
+        let mut outbox = actor("yard/outbox");
+        (outbox.waiting, outbox.waiting_max, outbox.handled) = (Some(3), Some(1024), Some(99));
+        let mut port = actor("yard/port");
+        (port.pid, port.cpu_ms, port.memory_bytes) = (Some(4123), Some(62_500), Some(84 << 20));
+        let expected = "\
+ACTOR           STATE    RESTARTS  SINCE   MAILBOX   PID    CPU  MEMORY  WHAT IT SAYS
+main/edge/yard  ready              2h ago                                watchtree 0.1.0
+├─ outbox       running            3m ago   3/1024
+└─ port         running            3m ago           4123  1m02s  84 MiB
+";
+        assert_eq!(drawn(&[snapshot("main/edge/yard", vec![outbox, port])], &[]), expected);
+    }
+
+    #[test]
     fn a_past_failure_of_a_running_actor_is_told_as_past() {
         let mut actor = actor("yard/outbox");
         actor.last_reason = Some("panic: disk".to_owned());
-        assert_eq!(says(&actor), "last failure: panic: disk");
-        actor.state = "parked".to_owned();
-        assert_eq!(says(&actor), "panic: disk");
+        assert_eq!(says(&actor, now()), "last failure: panic: disk");
+        actor.state = "backoff".to_owned();
+        assert_eq!(says(&actor, now()), "panic: disk");
+        actor.note = Some("opening".to_owned());
+        assert_eq!(says(&actor, now()), "opening; last failure: panic: disk");
+    }
+
+    #[test]
+    fn a_parked_actor_says_when_it_is_tried_again() {
+        let mut actor = actor("yard/cameras/door");
+        (actor.state, actor.last_reason) = ("parked".to_owned(), Some("hang: silent for 2 s".to_owned()));
+        assert_eq!(says(&actor, now()), "hang: silent for 2 s; resumed by hand only");
+        actor.resumes = Some(now().plus(Duration::from_secs(40)));
+        assert_eq!(says(&actor, now()), "hang: silent for 2 s; resumes in 40s");
+        assert_eq!(says(&actor, now().plus(Duration::from_secs(41))), "hang: silent for 2 s; resumes now");
     }
 
     #[test]
     fn an_endless_path_is_drawn_to_a_limit() {
         let node = snapshot("main/edge/yard", vec![actor(&vec!["yard"; 100_000].join("/"))]);
-        assert_eq!(drawn(&[node], &[]).lines().count(), LEVELS_MAX + 1);
+        assert_eq!(drawn(&[node], &[]).lines().count(), 12 + 1);
     }
 }
