@@ -6,6 +6,7 @@ mod first_light;
 mod parity;
 mod recovery;
 mod refusals;
+mod steering;
 mod telemetry;
 mod storm;
 mod tidy;

@@ -40,6 +40,9 @@ const TOP: &[&str] = &[
     "target",
 ];
 
+/// Metrics that no dashboard shows, for whoever looks closer.
+const SPARE: &[&str] = &[];
+
 struct Source {
     name: String,
     text: String,
@@ -195,7 +198,7 @@ fn each_metric_is_described_and_each_description_is_used() {
     let described: BTreeSet<String> = actors::telemetry::metric_names().map(str::to_owned).collect();
     let mut used: BTreeMap<String, String> = BTreeMap::new();
     for file in files("rs").into_iter().filter(|file| !file.name.starts_with("tests/")) {
-        for mark in ["counter!(", "gauge!(", "histogram!("] {
+        for mark in ["counter!(", "gauge!(", "histogram!(", "exposed("] {
             for call in file.text.split(mark).skip(1) {
                 if let Some(name) = call.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()) {
                     used.insert(name.to_owned(), file.name.clone());
@@ -223,6 +226,69 @@ fn each_metric_on_a_dashboard_exists() {
             if !described.contains(base) && !described.contains(&name) {
                 faults.push(format!("{} shows {name}, which nothing counts", file.name));
             }
+        }
+    }
+    none(faults);
+}
+
+#[test]
+fn each_metric_is_on_a_dashboard_or_spare() {
+    let dashboards = files("json").into_iter().filter(|file| file.name.starts_with("grafana/dashboards/"));
+    let shown: BTreeSet<String> = dashboards.flat_map(|file| metrics_in(&file.text)).collect();
+    let mut faults = Vec::new();
+    for name in actors::telemetry::metric_names() {
+        let is_shown = shown.contains(name) || shown.contains(&format!("{name}_bucket"));
+        if !is_shown && !SPARE.contains(&name) {
+            faults.push(format!("{name} is on no dashboard; show it, or add it to SPARE"));
+        } else if is_shown && SPARE.contains(&name) {
+            faults.push(format!("{name} is on a dashboard and not spare"));
+        }
+    }
+    none(faults);
+}
+
+#[test]
+fn each_panel_says_what_it_shows_in_which_unit() {
+    let mut faults = Vec::new();
+    let mut titles = BTreeSet::new();
+    for file in files("json").into_iter().filter(|file| file.name.starts_with("grafana/dashboards/")) {
+        let board: serde_json::Value = serde_json::from_str(&file.text).expect("dashboards are JSON");
+        let title = board["title"].as_str().unwrap_or_default();
+        if !title.starts_with("Watchtree / ") || !titles.insert(title.to_owned()) {
+            faults.push(format!("{} needs a title of its own after `Watchtree / `", file.name));
+        }
+        let panels = board["panels"].as_array().expect("a dashboard has panels");
+        let places: BTreeSet<String> = panels.iter().map(|panel| panel["gridPos"].to_string()).collect();
+        if places.len() < panels.len() {
+            faults.push(format!("{} has panels on top of each other", file.name));
+        }
+        for panel in panels {
+            let say = |pointer: &str| panel.pointer(pointer).and_then(|value| value.as_str()).unwrap_or_default();
+            let (title, description) = (say("/title"), say("/description"));
+            if title.is_empty() || description.len() < 20 || say("/fieldConfig/defaults/unit").is_empty() {
+                faults.push(format!("{}: `{title}` lacks its title, unit or description", file.name));
+            }
+        }
+    }
+    none(faults);
+}
+
+#[test]
+fn each_alert_says_how_bad_it_is_and_what_to_do_and_is_tested() {
+    let read = |name| std::fs::read_to_string(project().join("grafana").join(name)).expect("it is there");
+    let (alerts, tested) = (read("alerts.yml"), read("alerts_test.yml"));
+    let mut faults = Vec::new();
+    for alert in alerts.split("- alert: ").skip(1) {
+        let name = alert.lines().next().unwrap_or_default();
+        let lacks =
+            ["for: ", "severity: ", "summary: ", "description: "].into_iter().filter(|key| !alert.contains(key));
+        faults.extend(lacks.map(|key| format!("{name} lacks `{key}`")));
+        // A step that an operator can take, not a wish.
+        if !alert.contains("`watchtree") {
+            faults.push(format!("{name} names no command of watchtree"));
+        }
+        if !tested.contains(&format!("alertname=\"{name}\"")) && !tested.contains(&format!("alertname: {name}\n")) {
+            faults.push(format!("{name} is fired by no test of alerts_test.yml"));
         }
     }
     none(faults);

@@ -17,6 +17,7 @@ pub mod operator;
 pub mod plan;
 pub mod ports;
 pub mod programs;
+pub mod prometheus;
 pub mod stranger;
 pub mod wait;
 pub mod witness;

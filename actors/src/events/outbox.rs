@@ -22,7 +22,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use supervision::{Actor, Backoff, Context, Failure, AskError, Gone, Mailbox, Node, Overflow, child};
+use supervision::{Actor, AskError, Backoff, Context, Failure, Gone, Mailbox, Node, Overflow, child};
 use tokio::sync::{oneshot, watch};
 use tokio::task::block_in_place;
 use tracing::{debug, error, info, warn};
@@ -217,6 +217,7 @@ impl OutboxState {
         let mark = file.mark();
         info!(path = %path.display(), epoch = %mark.epoch, accepted = mark.accepted, acked = mark.acked, "outbox is open");
         outbox.newest.send_replace(mark.accepted);
+        show_unacked(mark.accepted - mark.acked);
         Ok(Self {
             path,
             file: Some(file),
@@ -246,7 +247,9 @@ impl OutboxState {
     fn ack(&mut self, through: u64, cx: &mut Context<Msg>) {
         let before = self.file().mark().acked;
         self.file.as_mut().expect(FILE).ack(through);
-        metrics::counter!("watchtree_outbox_acked_total").increment(self.file().mark().acked.saturating_sub(before));
+        let mark = self.file().mark();
+        metrics::counter!("watchtree_outbox_acked_total").increment(mark.acked.saturating_sub(before));
+        show_unacked(mark.accepted - mark.acked);
         if !self.trim_planned {
             self.trim_planned = true;
             let me = cx.me().clone();
@@ -316,7 +319,7 @@ impl OutboxState {
         }
         self.newest.send_replace(mark.accepted);
         metrics::counter!("watchtree_outbox_accepted_total").increment(appended.entries.len() as u64);
-        metrics::gauge!("watchtree_outbox_unacked_events").set((mark.accepted - mark.acked) as f64);
+        show_unacked(mark.accepted - mark.acked);
         if appended.dropped > 0 {
             let (dropped, kept, through) = (appended.dropped, self.entries_max, mark.removed);
             warn!(dropped, kept, through, "outbox is full, the oldest events were dropped");
@@ -365,4 +368,8 @@ const FILE: &str = "the file is away only inside `reopen`, which ends the actor 
 
 fn refused(events: u64) {
     metrics::counter!("watchtree_outbox_refused_total").increment(events);
+}
+
+fn show_unacked(events: u64) {
+    metrics::gauge!("watchtree_outbox_unacked_events").set(events as f64);
 }
