@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use supervision::{FailureKind, Status};
 
 type Values = &'static [&'static str];
+/// A label and its values.
+type Label = (&'static str, Values);
 
 /// A restart has the reason of the failure before it; or a sibling failed, or an operator asked for it.
 const RESTARTS_BESIDE: Values = &["sibling", "steered"];
@@ -14,7 +16,7 @@ const RESTARTS_BESIDE: Values = &["sibling", "steered"];
 const OUTCOMES: Values = &["ok", "shed", "expired", "failed"];
 
 /// By class of the actor that counts it: metric, and its one label with its values.
-const COUNTED_BY: &[(&str, &str, Option<(&str, Values)>)] = &[
+const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("session", "watchtree_port_starts_total", Some(("class", &["watchtree-camera-port"]))),
     ("session", "watchtree_camera_source_failures_total", Some(("reason", SOURCE_FAULTS))),
     ("tracking", "watchtree_events_total", Some(("phase", &["start", "end"]))),
