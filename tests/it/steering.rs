@@ -220,6 +220,7 @@ async fn ready_follows_the_camera_both_ways() {
     until(yard, 200).await;
     let up_ms = sent.elapsed().as_millis();
     println!("not ready {down_ms} ms after the camera was killed; ready {up_ms} ms after its first frame was seen");
+    shows(yard, "watchtree_node_ready 1").await;
     let log = fixture.site.node("yard").log_text();
     let at = |word: &str| log.lines().position(|line| line.contains(word)).unwrap_or_else(|| panic!("no `{word}`"));
     assert!(at("\"not ready: coverage") < at("\"ready again after"), "each is told, in their order");

@@ -85,7 +85,10 @@ impl Gateway {
                     }
                 }
                 () = cx.asked() => {}
-                () = cx.stop.cancelled() => return Ok(self.leave().await),
+                () = cx.stop.cancelled() => {
+                    self.leave().await;
+                    return Ok(());
+                }
             }
         }
     }

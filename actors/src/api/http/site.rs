@@ -45,7 +45,7 @@ pub(super) async fn tree(State(http): State<Http>, query: Result<Query<TreeQuery
     let found = match part(&http.site, path, node) {
         Ok(Part::Everything) => http.site.trees(None, &Sees::All).await,
         Ok(Part::At(path)) => http.site.trees(Some(&path), &Sees::All).await,
-        Err(wrong) => return wrong,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
     };
     match found {
         Ok(trees) if all => Json(trees).into_response(),
@@ -69,7 +69,7 @@ pub(super) async fn failures(
     let found = match part(&http.site, path, node) {
         Ok(Part::Everything) => http.site.failures(None, limit, &Sees::All).await,
         Ok(Part::At(path)) => http.site.failures(Some(&path), limit, &Sees::All).await,
-        Err(wrong) => return wrong,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
     };
     match found {
         Ok(failures) => Json(failures).into_response(),
@@ -78,16 +78,13 @@ pub(super) async fn failures(
 }
 
 /// Without parameters it is this node. A path names its node; `node` beside it would say it twice.
-fn part(site: &Site, path: Option<String>, node: Option<String>) -> Result<Part, Response> {
+fn part(site: &Site, path: Option<String>, node: Option<String>) -> Result<Part, String> {
     match (path, node) {
         (None, None) => Ok(Part::At(site.facts.node.to_string())),
         (Some(path), None) => Ok(Part::At(path)),
         (None, Some(node)) if node == "all" => Ok(Part::Everything),
         (None, Some(node)) => Ok(Part::At(node)),
-        (Some(path), Some(_)) => {
-            let why = format!("path={path} names its node; leave node out");
-            Err(problem(StatusCode::BAD_REQUEST, &why))
-        }
+        (Some(path), Some(_)) => Err(format!("path={path} names its node; leave node out")),
     }
 }
 
