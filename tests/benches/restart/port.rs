@@ -50,7 +50,9 @@ async fn some_frames(site: &mut Cluster) {
 
 async fn death_to_frame(site: &Cluster) -> Result<Duration, String> {
     let ports = site.node(EDGE).port_pids("watchtree-camera-port");
-    let [port] = ports[..] else { return Err(format!("one camera has the ports {ports:?}")) };
+    let [port] = ports[..] else {
+        return Err(format!("one camera has the ports {ports:?}\n{}", site.tails()));
+    };
     let before = failures(&Counters::read(site).await?);
     let killed = Instant::now();
     kill_process(Pid::from_raw(port.cast_signed()).expect("not 0"), Signal::SEGV).map_err(|e| e.to_string())?;
