@@ -91,8 +91,8 @@ Examples:
     Top(TopArgs),
     /// List what failed: when, why, what followed, and how long it had lived; the newest last
     #[command(after_help = "\
-Times are those of this machine's zone. KIND is panic, error, hang, signal, oom or start; THEN is what the
-supervisor did: restarted, parked, escalated, or ended.
+Times are those of this machine's zone. KIND is panic, error, hang, signal, oom or start, or stopped
+when somebody parked it; THEN is what the supervisor did: restarted, parked, escalated, or ended.
 
 Examples:
   watchtree failures                          the newest 50 of all nodes

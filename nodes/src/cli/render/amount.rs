@@ -30,6 +30,8 @@ pub(in super::super) fn percent(percent: f64) -> String {
 /// What waits in its mailbox and how much may: `7/1024`.
 pub(in super::super) fn mailbox(status: &ActorStatus) -> String {
     match (status.waiting, status.waiting_max) {
+        // A service has one place, for orders: worth a look only while it is taken.
+        (Some(0), Some(1)) => String::new(),
         (Some(waiting), Some(max)) => format!("{waiting}/{max}"),
         (Some(waiting), None) => waiting.to_string(),
         (None, _) => String::new(),
@@ -64,6 +66,8 @@ mod tests {
         assert_eq!((mailbox(&outbox).as_str(), mailbox_is_filling(&outbox)), ("", false));
         (outbox.waiting, outbox.waiting_max) = (Some(511), Some(1024));
         assert_eq!((mailbox(&outbox).as_str(), mailbox_is_filling(&outbox)), ("511/1024", false));
+        let service = protocol::admin::ActorStatus { waiting: Some(0), waiting_max: Some(1), ..actor("yard/http") };
+        assert_eq!(mailbox(&service), "");
         outbox.waiting = Some(512);
         assert!(mailbox_is_filling(&outbox));
     }

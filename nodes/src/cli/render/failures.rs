@@ -10,13 +10,18 @@ pub(in super::super) fn table(failures: &[FailureRecord], zone: &TimeZone) -> Ta
         table.row(vec![
             Cell::new(time::local(failure.at, zone)),
             Cell::new(&failure.path),
-            Cell::painted(Paint::Bad, &failure.kind),
+            Cell::painted(kind_paint(&failure.kind), &failure.kind),
             Cell::new(failure.lived_ms.map(time::millis).unwrap_or_default()),
             Cell::painted(then_paint(&failure.then), &failure.then),
             Cell::new(&failure.text),
         ]);
     }
     table
+}
+
+/// What somebody stopped by hand did not fail.
+fn kind_paint(kind: &str) -> Paint {
+    if kind == "stopped" { Paint::Aside } else { Paint::Bad }
 }
 
 fn then_paint(then: &str) -> Paint {
