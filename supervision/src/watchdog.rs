@@ -79,9 +79,10 @@ impl Looks {
     }
 }
 
-/// Whole looks in `within`; one more is seen as a hang.
+/// After so many looks without a change it is a hang. Two less than fit: up to one passes before the first look,
+/// and one between a question and the first look at its answer; a hang is found within its limit, not after it.
 fn looks_in(within: Duration) -> u32 {
-    (within.as_millis() / LOOK_EVERY.as_millis()).max(1) as u32
+    (within.as_millis() / LOOK_EVERY.as_millis()).saturating_sub(2).max(1) as u32
 }
 
 /// Watched until dropped.
@@ -173,14 +174,14 @@ impl Watching {
         let handling = self.pulse.handling.load(Ordering::Acquire);
         // Odd: in the handler.
         if handling % 2 == 1 {
-            if self.handling.see(handling) > within {
+            if self.handling.see(handling) >= within {
                 return Some(Hang::Waits);
             }
         } else {
             self.handling.forget();
         }
         match self.pulse.ring() {
-            Some(unanswered) if self.asked.see(unanswered) > within => Some(Hang::Silent),
+            Some(unanswered) if self.asked.see(unanswered) >= within => Some(Hang::Silent),
             Some(_) => None,
             None => {
                 self.asked.forget();
@@ -198,9 +199,9 @@ fn found(pulse: &Arc<Pulse>, hang: Hang) {
     let hang = if blocks { Hang::Blocks } else { hang };
     let (within, path) = (pulse.terms.within, &pulse.path);
     let failure = match hang {
-        Hang::Blocks => Failure::hang(format!("blocks a thread for more than {within:?}")),
-        Hang::Waits => Failure::hang(format!("has handled one message for more than {within:?}")),
-        Hang::Silent => Failure::hang(format!("has not answered the watchdog for more than {within:?}")),
+        Hang::Blocks => Failure::hang(format!("blocks a thread, the limit is {within:?}")),
+        Hang::Waits => Failure::hang(format!("does not finish with one message, the limit is {within:?}")),
+        Hang::Silent => Failure::hang(format!("does not answer the watchdog, the limit is {within:?}")),
     };
     metrics::counter!("watchtree_actor_hangs_total", "class" => pulse.class, "what" => hang.as_str()).increment(1);
     if blocks && pulse.terms.holds_store {
@@ -223,7 +224,7 @@ fn look_at_hearts(hearts: &mut Vec<(Weak<AtomicU64>, Looks)>) {
     hearts.retain(|(heart, _)| heart.strong_count() > 0);
     for (heart, looks) in hearts {
         let Some(heart) = heart.upgrade() else { continue };
-        if looks.see(heart.load(Ordering::Relaxed)) > looks_in(LOOP_WITHIN) {
+        if looks.see(heart.load(Ordering::Relaxed)) >= looks_in(LOOP_WITHIN) {
             error!("the event loop has not turned for {LOOP_WITHIN:?}: the node exits");
             std::process::exit(EXIT_BLOCKED);
         }
@@ -247,6 +248,6 @@ mod tests {
     #[test]
     fn the_shortest_limit_is_one_look() {
         assert_eq!(looks_in(Duration::ZERO), 1);
-        assert_eq!(looks_in(Duration::from_secs(2)), 10);
+        assert_eq!(looks_in(Duration::from_secs(2)), 8, "eight looks after the first are at most 1.8 s after the fact");
     }
 }

@@ -26,7 +26,8 @@ async fn a_port_that_dies_at_every_start_is_parked_costs_nothing_and_comes_back(
         .set("yard", "supervision.resume_after_max_s", 40)
         .start();
     let began = Instant::now();
-    site.eventually("the camera is parked", WITHIN, async |site| state(site).await.and_then(|row| row.is("parked"))).await;
+    site.eventually("the camera is parked", WITHIN, async |site| state(site).await.and_then(|row| row.is("parked")))
+        .await;
     let (parked_after, row) = (began.elapsed(), state(&site).await.expect("it is there"));
     assert!(row.reason.contains("exited with code 3"), "{}", row.reason);
     let (budget, starts) = (5, starts(ports.path()));
@@ -53,7 +54,8 @@ async fn a_port_that_dies_at_every_start_is_parked_costs_nothing_and_comes_back(
 /// A program that counts its starts and dies.
 fn be_ill(dir: &Path) {
     let program = dir.join(PROGRAM);
-    fs::write(&program, format!("#!/bin/sh\necho >> {}/starts\nexit 3\n", dir.display())).expect("the directory is ours");
+    fs::write(&program, format!("#!/bin/sh\necho >> {}/starts\nexit 3\n", dir.display()))
+        .expect("the directory is ours");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the file is ours");
 }
 

@@ -1,3 +1,5 @@
+//! What is promised of the history, tried on files and on what is left of them.
+
 use super::*;
 
 fn fail(history: &History, path: &str, text: &str) {

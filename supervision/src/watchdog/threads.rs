@@ -65,7 +65,7 @@ pub(super) fn look() -> Vec<Arc<Pulse>> {
         let slot = slot.upgrade()?;
         let looks = looks.see(slot.turn.load(Ordering::Acquire));
         let pulse = lock(&slot.inside).clone()?;
-        (looks > looks_in(pulse.terms.within)).then_some(pulse)
+        (looks >= looks_in(pulse.terms.within)).then_some(pulse)
     };
     lock(&THREADS).iter_mut().filter_map(look).collect()
 }

@@ -14,11 +14,13 @@ async fn an_actor_that_waits_for_ever_is_killed_and_restarted() {
     let (mailbox, journal) = (mailbox(), Journal::default());
     let node = puppet("one", &mailbox, &journal).answers_within(WITHIN);
     let (root, roll) = start(tree("top", Strategy::OneForOne, 5, vec![node])).await;
+    let began = std::time::Instant::now();
     tell(&mailbox, Msg::Hang);
     assert_eq!(count(&mailbox).await, Ok(1), "its successor answers");
+    println!("found and replaced after {:?}, the limit is {WITHIN:?}", began.elapsed());
     let failure = last(&roll, "top/one");
     assert_eq!(failure.kind, FailureKind::Hang);
-    assert_eq!(failure.text, "has handled one message for more than 600ms");
+    assert_eq!(failure.text, "does not finish with one message, the limit is 600ms");
     root.stop().await;
 }
 
@@ -30,7 +32,7 @@ async fn an_actor_that_blocks_its_thread_is_named_and_a_successor_takes_over() {
     let (release, until) = std::sync::mpsc::channel();
     tell(&mailbox, Msg::Block(until));
     assert_eq!(count(&mailbox).await, Ok(1), "its successor answers while the thread is still blocked");
-    assert_eq!(last(&roll, "top/one").text, "blocks a thread for more than 600ms");
+    assert_eq!(last(&roll, "top/one").text, "blocks a thread, the limit is 600ms");
     assert_eq!(journal.count("one dropped"), 0);
     tell(&mailbox, Msg::Write("for the successor".to_owned()));
     drop(release);
@@ -64,7 +66,7 @@ async fn one_that_comes_back_takes_no_message_from_its_successor() {
 async fn who_is_busy_with_many_short_messages_does_not_hang() {
     let mailbox = Mailbox::new("puppet", 100_000, Overflow::Refuse);
     let journal = Journal::default();
-    let node = puppet("one", &mailbox, &journal).answers_within(Duration::from_millis(200));
+    let node = puppet("one", &mailbox, &journal).answers_within(Duration::from_millis(600));
     let (root, roll) = start(tree("top", Strategy::OneForOne, 5, vec![node])).await;
     for _ in 0..400 {
         let (release, until) = tokio::sync::oneshot::channel();
@@ -82,7 +84,7 @@ async fn who_is_busy_with_many_short_messages_does_not_hang() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn long_work_that_gets_on_does_not_hang() {
     let (mailbox, journal) = (mailbox(), Journal::default());
-    let node = puppet("one", &mailbox, &journal).answers_within(Duration::from_millis(300));
+    let node = puppet("one", &mailbox, &journal).answers_within(WITHIN);
     let (root, roll) = start(tree("top", Strategy::OneForOne, 5, vec![node])).await;
     tell(&mailbox, Msg::Labour(20, Duration::from_millis(100)));
     assert_eq!(count(&mailbox).await, Ok(2), "by the one that worked for two seconds");
@@ -114,7 +116,7 @@ async fn a_service_that_does_not_answer_is_restarted_and_one_that_answers_is_not
     let children = vec![serving(&silent, false).named("silent"), serving(&well, true).named("well")];
     let (root, roll) = start(tree("top", Strategy::OneForOne, 100, children)).await;
     eventually("the silent one is restarted twice", || silent.load(Ordering::SeqCst) >= 3).await;
-    assert_eq!(last(&roll, "top/silent").text, "has not answered the watchdog for more than 600ms");
+    assert_eq!(last(&roll, "top/silent").text, "does not answer the watchdog, the limit is 600ms");
     assert_eq!(well.load(Ordering::SeqCst), 1);
     root.stop().await;
 }
