@@ -2,6 +2,7 @@
 //!
 //!   an actor's code ──in, out──▶ [thread slot]   still inside after some looks: it blocks a thread
 //!   its handler ──begin, end──▶ [pulse]          begun and not ended: it waits for ever
+//!   its mailbox ──depth──▶ [pulse]               messages wait and none is taken: it is stuck behind a blocked thread
 //!   a service ◀──bell── [pulse] ◀──answer──      rung and not answered: it does nothing
 //!          └─ found ─▶ the supervisor: kill what waits, fence what blocks, start another
 //!
@@ -36,7 +37,7 @@ pub(crate) enum Hang {
     Waits,
     /// Blocks a thread.
     Blocks,
-    /// A service that does not answer.
+    /// A service that does not answer, or an actor that takes no message.
     Silent,
 }
 
@@ -56,6 +57,7 @@ static HEARTS: Mutex<Vec<Weak<AtomicU64>>> = Mutex::new(Vec::new());
 struct Watching {
     pulse: Arc<Pulse>,
     handling: Looks,
+    taken: Looks,
     asked: Looks,
 }
 
@@ -92,7 +94,7 @@ pub(crate) fn watch(pulse: Arc<Pulse>) -> Watched {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     start();
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    let watching = Watching { pulse, handling: Looks::default(), asked: Looks::default() };
+    let watching = Watching { pulse, handling: Looks::default(), taken: Looks::default(), asked: Looks::default() };
     lock(&PULSES).get_or_insert_default().insert(id, watching);
     Watched(id)
 }
@@ -180,6 +182,11 @@ impl Watching {
         } else {
             self.handling.forget();
         }
+        match self.pulse.leaves_waiting() {
+            Some(taken) if self.taken.see(taken) >= within => return Some(Hang::Silent),
+            Some(_) => {}
+            None => self.taken.forget(),
+        }
         match self.pulse.ring() {
             Some(unanswered) if self.asked.see(unanswered) >= within => Some(Hang::Silent),
             Some(_) => None,
@@ -201,7 +208,10 @@ fn found(pulse: &Arc<Pulse>, hang: Hang) {
     let failure = match hang {
         Hang::Blocks => Failure::hang(format!("blocks a thread, the limit is {within:?}")),
         Hang::Waits => Failure::hang(format!("does not finish with one message, the limit is {within:?}")),
-        Hang::Silent => Failure::hang(format!("does not answer the watchdog, the limit is {within:?}")),
+        Hang::Silent if pulse.is_service() => {
+            Failure::hang(format!("does not answer the watchdog, the limit is {within:?}"))
+        }
+        Hang::Silent => Failure::hang(format!("takes none of the messages that wait, the limit is {within:?}")),
     };
     metrics::counter!("watchtree_actor_hangs_total", "class" => pulse.class, "what" => hang.as_str()).increment(1);
     if blocks && pulse.terms.holds_store {

@@ -7,7 +7,7 @@ mod parity;
 mod recovery;
 mod refusals;
 mod steering;
-mod telemetry;
 mod storm;
+mod telemetry;
 mod tidy;
 mod truth;

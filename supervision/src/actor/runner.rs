@@ -68,6 +68,7 @@ where
         let (actor, cx) = inside(watched, starting.instrument(span.clone())).await?;
         cx.place.says(State::Running);
         cx.me.attach(myself, life);
+        cx.pulse.ready.store(true, std::sync::atomic::Ordering::Release);
         Ok(Some(Running { actor, cx, span }))
     }
 

@@ -105,7 +105,8 @@ impl Supervising {
         let Some(slot) = self.slots.get_mut(&key) else { return Err(Failure::stopped("was forgotten")) };
         let reins = Reins { supervisor: self.me.clone(), key };
         let history = self.roll.history().clone();
-        let pulse = Pulse::new(&slot.path, node.class, node.terms, reins, slot.generation, history);
+        let gauge = leaf.gauge.clone();
+        let pulse = Pulse::new(&slot.path, node.class, node.terms, reins, slot.generation, history, gauge);
         slot.pulse = Some((pulse.clone(), watchdog::watch(pulse.clone())));
         let place = Place::new(&slot.path, self.roll.clone(), pulse.fence.clone());
         let birth = Birth { place, pulse, alive, parent: self.me.get_cell() };

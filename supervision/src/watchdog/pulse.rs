@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::history::History;
+use crate::roll::Gauge;
 use crate::steer::{Fault, Reins};
 use crate::supervisor::Order;
 use futures_util::task::AtomicWaker;
@@ -31,6 +32,10 @@ pub(crate) struct Pulse {
     pub history: History,
     /// Odd while a message is handled.
     pub handling: AtomicU64,
+    /// What waits for it, and what it has taken.
+    gauge: Gauge,
+    /// It has started. A start has a limit of its own, the supervisor's.
+    pub ready: AtomicBool,
     /// A hang was found; it is told once.
     pub found: AtomicBool,
     /// Cancelled when a successor takes over while a thread is still blocked in this one's code.
@@ -61,6 +66,7 @@ impl Pulse {
         reins: Reins,
         generation: u64,
         history: History,
+        gauge: Gauge,
     ) -> Arc<Self> {
         Arc::new(Self {
             path: path.into(),
@@ -70,6 +76,8 @@ impl Pulse {
             generation,
             history,
             handling: AtomicU64::new(0),
+            gauge,
+            ready: AtomicBool::new(false),
             found: AtomicBool::new(false),
             fence: CancellationToken::new(),
             service: ServicePulse::default(),
@@ -80,6 +88,13 @@ impl Pulse {
     pub fn handling(&self) -> Handling<'_> {
         self.handling.fetch_add(1, Ordering::Release);
         Handling(self)
+    }
+
+    /// How many messages it has taken, if others wait and it is not at work on one.
+    pub fn leaves_waiting(&self) -> Option<u64> {
+        let idle = self.ready.load(Ordering::Acquire) && self.handling.load(Ordering::Acquire).is_multiple_of(2);
+        let load = idle.then(|| (self.gauge)())?;
+        (load.depth > 0).then_some(load.handled)
     }
 
     /// Asks a service; the number of the question if an earlier one has no answer yet.

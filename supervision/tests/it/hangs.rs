@@ -81,6 +81,24 @@ async fn who_is_busy_with_many_short_messages_does_not_hang() {
     root.stop().await;
 }
 
+/// The runtime keeps the task that was woken last for the thread that woke it, and no other thread takes it from there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_that_is_stuck_behind_a_blocked_thread_is_found_too() {
+    let (mailbox, other, journal) = (mailbox(), mailbox(), Journal::default());
+    // The first would be found as well; here it is given time, so that it is the second that is seen.
+    let blocking = puppet("blocking", &mailbox, &journal).answers_within(Duration::from_secs(600));
+    let stuck = puppet("stuck", &other, &journal).answers_within(WITHIN);
+    let (root, roll) = start(tree("top", Strategy::OneForOne, 5, vec![blocking, stuck])).await;
+    let (release, until) = std::sync::mpsc::channel();
+    tell(&mailbox, Msg::WakeAndBlock(other.clone(), until));
+    eventually("the message is handled while the thread is still blocked", || journal.count("woken") == 1).await;
+    assert_eq!(last(&roll, "top/stuck").text, "takes none of the messages that wait, the limit is 600ms");
+    drop(release);
+    eventually("the blocked one goes on", || mailbox.depth() == 0).await;
+    assert_eq!((count(&other).await, journal.count("woken")), (Ok(2), 1), "handled once, by the successor");
+    root.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn long_work_that_gets_on_does_not_hang() {
     let (mailbox, journal) = (mailbox(), Journal::default());

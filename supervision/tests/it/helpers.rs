@@ -60,6 +60,8 @@ pub enum Msg {
     Block(std::sync::mpsc::Receiver<()>),
     /// Works so many times for so long, and says each time that it got on.
     Labour(u32, Duration),
+    /// Tells another to write, and blocks the thread until released before that one can have begun.
+    WakeAndBlock(Mailbox<Msg>, std::sync::mpsc::Receiver<()>),
     /// Ends without failure.
     Finish,
     Write(String),
@@ -120,6 +122,10 @@ impl Actor for Puppet {
                     tokio::time::sleep(each).await;
                     cx.progress().made();
                 }
+            }
+            Msg::WakeAndBlock(other, until) => {
+                tell(&other, Msg::Write("woken".to_owned()));
+                let _ = until.recv();
             }
             Msg::Finish => cx.finish(),
             Msg::Write(text) => self.journal.write(text),

@@ -136,7 +136,7 @@ async fn harass(boxes: &[Mailbox<Order>], random: &mut u64, how_long: Duration) 
         // What a busy machine held up is caught up with, a bit at a time.
         let due = (began.elapsed().as_micros() as u64 * RESTARTS_A_SECOND / 1_000_000).min(told + 50);
         while told < due {
-            let order = if next(random) % 2 == 0 { Order::Panic } else { Order::Fail };
+            let order = if next(random).is_multiple_of(2) { Order::Panic } else { Order::Fail };
             let mailbox = &boxes[next(random) as usize % ACTORS];
             // One that was hit again before it was back has its fill.
             told += u64::from(mailbox.tell(order).is_ok());
