@@ -11,6 +11,7 @@ use clap::Parser;
 use config::{Faults, LogFormat};
 use protocol::transport::{Credentials, TlsFiles};
 use protocol::{Identity, Role};
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use supervision::{History, LastEnd, Roll, Root, State, Tree, watchdog};
@@ -142,16 +143,19 @@ async fn live(
     let ports_dir = ports_dir(node)?;
     let ground = Ground { credentials, facts: facts.clone(), recorder, ports_dir, notify: Notify::from_env() };
     let notify = ground.notify.clone();
+    // What fails before the tree runs is a wrong configuration or a busy port, and no tree gave up.
+    let tree_ran = Cell::new(false);
     let ended = async {
         let tree = build(ground).await?;
         let mut root = tokio::select! {
             root = Root::start(tree, facts.roll.clone()) => root.map_err(anyhow::Error::msg)?,
             () = told(&mut terminate, &mut interrupt) => return stopped_early(),
         };
+        tree_ran.set(true);
         info!("started");
         notify.ready();
         // From here on: a start that takes long has a limit of its own in every child.
-        let _heart = watchdog::heart();
+        let _heart = watchdog::heart(history.clone());
         tokio::select! {
             failure = root.failed() => anyhow::bail!("the node's tree failed: {failure}"),
             () = told(&mut terminate, &mut interrupt) => info!("told to stop"),
@@ -165,7 +169,7 @@ async fn live(
         Ok(())
     };
     let ended = ended.await;
-    history.end(if ended.is_ok() { LastEnd::Stopped } else { LastEnd::Escalated });
+    history.end(if ended.is_err() && tree_ran.get() { LastEnd::Escalated } else { LastEnd::Stopped });
     ended
 }
 

@@ -190,6 +190,17 @@ impl<M: Send + 'static> Mailbox<M> {
         queue.life
     }
 
+    /// Whoever has the mailbox has it no more; what waits is for the next.
+    pub(crate) fn revoke(&self) {
+        let mut queue = self.lock();
+        queue.life += 1;
+        queue.actor = None;
+    }
+
+    pub(crate) fn belongs_to(&self, life: u64) -> bool {
+        self.lock().life == life
+    }
+
     /// The incarnation takes over; what waited is its first work.
     pub(crate) fn attach(&self, actor: ActorRef<Signal>, life: u64) {
         let mut queue = self.lock();

@@ -75,6 +75,8 @@ struct Entry {
     gauge: Option<Gauge>,
     /// `None` for the top and for ports.
     reins: Option<Reins>,
+    /// Parked by hand: it stays down when a supervisor above it is restarted, until it is resumed by hand.
+    held: bool,
 }
 
 /// Cheap to clone; one per node.
@@ -123,6 +125,16 @@ impl Roll {
 
     pub(crate) fn reins(&self, path: &str) -> Option<Reins> {
         self.lock().get(path)?.reins.clone()
+    }
+
+    pub(crate) fn hold(&self, path: &str, held: bool) {
+        if let Some(entry) = self.lock().get_mut(path) {
+            entry.held = held;
+        }
+    }
+
+    pub(crate) fn is_held(&self, path: &str) -> bool {
+        self.lock().get(path).is_some_and(|entry| entry.held)
     }
 
     pub(crate) fn paths(&self) -> Vec<String> {
@@ -184,7 +196,7 @@ impl Entry {
             load: None,
             resumes: None,
         };
-        Self { status, gauge: None, reins: None }
+        Self { status, gauge: None, reins: None, held: false }
     }
 
     fn reading(&self) -> (Status, Option<Gauge>) {

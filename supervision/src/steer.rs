@@ -118,9 +118,9 @@ impl Roll {
     /// A port goes with its actor: what is done to the one is done to the other.
     pub async fn steer(&self, path: &str, act: Act, by: &str) -> Result<String, SteerError> {
         let path = path.trim_end_matches('/');
-        let status = self.get(path).ok_or_else(|| self.no_such(path))?;
-        let owner = if status.pid.is_some() || path.ends_with("/port") { parent(path) } else { None };
-        let path = owner.unwrap_or(path);
+        self.get(path).ok_or_else(|| self.no_such(path))?;
+        // Two rows have no supervisor: the top, which has nothing above it, and a port, which its actor has.
+        let path = if self.reins(path).is_none() { parent(path).unwrap_or(path) } else { path };
         let reins = self.reins(path).ok_or_else(|| SteerError::Top(path.to_owned()))?;
         info!(%path, act = act.as_str(), %by, "steered");
         let (reply, answer) = oneshot::channel();

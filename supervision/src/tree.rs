@@ -62,6 +62,8 @@ pub(crate) struct Leaf {
     pub spawn: Box<dyn Fn(Birth) -> Spawned + Send + Sync>,
     /// Tells everyone who waits that nobody comes.
     pub close: Box<dyn Fn() + Send + Sync>,
+    /// Takes the mailbox away from the incarnation that has it.
+    pub revoke: Box<dyn Fn() + Send + Sync>,
     pub gauge: Gauge,
 }
 
@@ -78,7 +80,7 @@ where
     F: Fn() -> Result<A, Failure> + Send + Sync + 'static,
 {
     let make = Arc::new(make);
-    let (to_spawn, to_close, to_read) = (mailbox.clone(), mailbox.clone(), mailbox.clone());
+    let (to_spawn, to_close, to_revoke, to_read) = (mailbox.clone(), mailbox.clone(), mailbox.clone(), mailbox.clone());
     let spawn = move |birth: Birth| -> Spawned {
         let Birth { place, pulse, alive, parent } = birth;
         let start = Start { make: make.clone(), mailbox: to_spawn.clone(), place, pulse, alive };
@@ -87,8 +89,13 @@ where
             Ok(actor.get_cell())
         })
     };
-    let close = Box::new(move || to_close.close());
-    Node::new(class, Kind::Leaf(Leaf { spawn: Box::new(spawn), close, gauge: Arc::new(move || to_read.load()) }))
+    let leaf = Leaf {
+        spawn: Box::new(spawn),
+        close: Box::new(move || to_close.close()),
+        revoke: Box::new(move || to_revoke.revoke()),
+        gauge: Arc::new(move || to_read.load()),
+    };
+    Node::new(class, Kind::Leaf(leaf))
 }
 
 /// An actor whose life is the future that `body` makes at each start.
@@ -190,6 +197,12 @@ impl Node {
         match &self.kind {
             Kind::Branch(branch) => Some(branch),
             Kind::Leaf(_) => None,
+        }
+    }
+
+    pub(crate) fn revoke_mailbox(&self) {
+        if let Kind::Leaf(leaf) = &self.kind {
+            (leaf.revoke)();
         }
     }
 

@@ -14,10 +14,11 @@ mod pulse;
 mod threads;
 
 use crate::Failure;
-use crate::history::LastEnd;
+use crate::history::{History, LastEnd};
 pub(crate) use pulse::{Pulse, Terms};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 pub(crate) use threads::inside;
@@ -27,6 +28,9 @@ use tracing::error;
 pub const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// An event loop that has not turned for so long never will.
 const LOOP_WITHIN: Duration = Duration::from_secs(10);
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
+/// Lines that wait for the log.
+const UNSAID_MAX: usize = 256;
 /// A store or the event loop is blocked (EX_SOFTWARE of sysexits.h): whoever started the node starts it again.
 pub const EXIT_BLOCKED: i32 = 70;
 
@@ -52,7 +56,7 @@ impl Hang {
 }
 
 static PULSES: Mutex<Option<HashMap<u64, Watching>>> = Mutex::new(None);
-static HEARTS: Mutex<Vec<Weak<AtomicU64>>> = Mutex::new(Vec::new());
+static HEARTS: Mutex<Vec<(Weak<Beating>, Looks)>> = Mutex::new(Vec::new());
 
 struct Watching {
     pulse: Arc<Pulse>,
@@ -62,10 +66,16 @@ struct Watching {
 }
 
 /// For how many looks a value has been the same.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Looks {
     value: u64,
     same: u32,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { value: u64::MAX, same: 0 }
+    }
 }
 
 impl Looks {
@@ -76,8 +86,9 @@ impl Looks {
         self.same
     }
 
+    /// What is seen next is new.
     pub fn forget(&mut self) {
-        self.same = 0;
+        *self = Self::default();
     }
 }
 
@@ -109,29 +120,35 @@ impl Drop for Watched {
 
 /// The event loop's heart: beats as long as the loop turns. The process exits if it stops for long.
 pub struct Heart {
-    beats: Arc<AtomicU64>,
+    beating: Arc<Beating>,
     task: tokio::task::JoinHandle<()>,
 }
 
+struct Beating {
+    beats: AtomicU64,
+    /// Where it is written down that the loop stood.
+    history: History,
+}
+
 /// Watches the runtime of the caller.
-pub fn heart() -> Heart {
+pub fn heart(history: History) -> Heart {
     start();
-    let beats = Arc::new(AtomicU64::new(0));
-    lock(&HEARTS).push(Arc::downgrade(&beats));
-    let beating = beats.clone();
+    let beating = Arc::new(Beating { beats: AtomicU64::new(0), history });
+    lock(&HEARTS).push((Arc::downgrade(&beating), Looks::default()));
+    let beats = beating.clone();
     let task = tokio::spawn(async move {
         loop {
-            beating.fetch_add(1, Ordering::Relaxed);
+            beats.beats.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(LOOK_EVERY / 2).await;
         }
     });
-    Heart { beats, task }
+    Heart { beating, task }
 }
 
 impl Heart {
     /// Grows while the event loop turns.
     pub fn beats(&self) -> u64 {
-        self.beats.load(Ordering::Relaxed)
+        self.beating.beats.load(Ordering::Relaxed)
     }
 }
 
@@ -150,17 +167,19 @@ fn start() {
 }
 
 fn look_for_ever() {
-    let mut hearts: Vec<(Weak<AtomicU64>, Looks)> = Vec::new();
     loop {
         std::thread::sleep(LOOK_EVERY);
-        for (pulse, hang) in look_at_pulses() {
-            found(&pulse, hang);
-        }
-        for pulse in threads::look() {
-            found(&pulse, Hang::Blocks);
-        }
-        look_at_hearts(&mut hearts);
+        // Whatever one look met, the next is made: nobody watches the watchdog.
+        let _ = std::panic::catch_unwind(look);
     }
+}
+
+fn look() {
+    // While the event loop itself stands, nobody can answer, and nobody is to blame for that.
+    if look_at_hearts() {
+        look_at_pulses().into_iter().for_each(|(pulse, hang)| found(&pulse, hang));
+    }
+    threads::look().into_iter().for_each(|pulse| found(&pulse, Hang::Blocks));
 }
 
 fn look_at_pulses() -> Vec<(Arc<Pulse>, Hang)> {
@@ -219,26 +238,61 @@ fn found(pulse: &Arc<Pulse>, hang: Hang) {
         let text = format!("{}; it holds a store, so the node exits", failure.text);
         exit(pulse, &Failure { text, ..failure });
     }
-    error!(%path, %failure, "hangs");
+    say(format!("{path} hangs: {failure}"));
     pulse.report(failure, blocks);
 }
 
 fn exit(pulse: &Pulse, failure: &Failure) -> ! {
-    error!(path = %pulse.path, %failure, "the node exits");
-    pulse.history.record_exit(&pulse.path, failure, LastEnd::Hang);
-    std::process::exit(EXIT_BLOCKED);
+    let (path, failure, history) = (pulse.path.clone(), failure.clone(), pulse.history.clone());
+    exit_after(move || {
+        error!(%path, %failure, "the node exits");
+        history.record_exit(&path, &failure, LastEnd::Hang);
+    })
 }
 
-fn look_at_hearts(hearts: &mut Vec<(Weak<AtomicU64>, Looks)>) {
-    hearts.extend(lock(&HEARTS).drain(..).map(|heart| (heart, Looks::default())));
+/// True if the event loop turns, as far as is known.
+fn look_at_hearts() -> bool {
+    let mut hearts = lock(&HEARTS);
     hearts.retain(|(heart, _)| heart.strong_count() > 0);
-    for (heart, looks) in hearts {
+    let mut turns = true;
+    for (heart, looks) in hearts.iter_mut() {
         let Some(heart) = heart.upgrade() else { continue };
-        if looks.see(heart.load(Ordering::Relaxed)) >= looks_in(LOOP_WITHIN) {
-            error!("the event loop has not turned for {LOOP_WITHIN:?}: the node exits");
-            std::process::exit(EXIT_BLOCKED);
+        let same = looks.see(heart.beats.load(Ordering::Relaxed));
+        turns &= same == 0;
+        if same >= looks_in(LOOP_WITHIN) {
+            let history = heart.history.clone();
+            exit_after(move || {
+                error!("the event loop has not turned for {LOOP_WITHIN:?}: the node exits");
+                history.end(LastEnd::Hang);
+            });
         }
     }
+    turns
+}
+
+/// Last words may need the very disk or pipe that stands: they have a second.
+fn exit_after(last_words: impl FnOnce() + Send + 'static) -> ! {
+    let (done, spoken) = sync_channel(1);
+    let words = std::thread::Builder::new().name("last-words".to_owned()).spawn(move || {
+        last_words();
+        let _ = done.send(());
+    });
+    if words.is_ok() {
+        let _ = spoken.recv_timeout(LAST_WORDS_WITHIN);
+    }
+    std::process::exit(EXIT_BLOCKED)
+}
+
+/// A log that nobody reads blocks who writes to it: that is not to be the watchdog.
+fn say(line: String) {
+    static SPEAKER: OnceLock<Option<SyncSender<String>>> = OnceLock::new();
+    let speaker = SPEAKER.get_or_init(|| {
+        let (lines, inbox) = sync_channel::<String>(UNSAID_MAX);
+        let speak = move || inbox.into_iter().for_each(|line| error!("{line}"));
+        std::thread::Builder::new().name("watchdog-says".to_owned()).spawn(speak).ok().map(|_| lines)
+    });
+    // When full, the line is lost; the history has the failure.
+    speaker.as_ref().map(|lines| lines.try_send(line));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

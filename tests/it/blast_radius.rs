@@ -4,8 +4,8 @@
 //! ever and blocks its thread; every port takes SEGV, ABRT, KILL and STOP. A new actor is covered without being named here.
 
 use crate::recovery::settled;
-use protocol::Act;
 use protocol::admin::{ActorStatus, FailureRecord, NodeSnapshot};
+use protocol::{Act, Timestamp};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -156,16 +156,17 @@ async fn fail(site: &mut Cluster, victim: &Victim, fault: Fault) -> Option<Strin
     let victim = &current(site, victim).await;
     let pids: Vec<_> = site.nodes().iter().map(|node| (node.name.clone(), node.pid())).collect();
     let (before, began) = (frames(site).await.expect("the edge counts"), Instant::now());
-    let known = known_failures(site, victim).await.len();
+    let since = Timestamp::now();
     commit(site, victim, fault, &what).await;
-    if fault == BLOCK && exits(site, victim, known).await {
+    if fault == BLOCK && exits(site, victim, since).await {
         site.node_mut(&victim.node).reap();
         site.node_mut(&victim.node).start();
         site.ready().await;
-        told(site, victim, fault, 0, &what).await;
+        let record = told(site, victim, fault, since, &what).await;
+        assert!(record.then == "exited" && record.text.contains("holds a store"), "{what}: {record:?}");
         return Some(format!("{} ({})", victim.node, victim.class));
     }
-    let record = told(site, victim, fault, known, &what).await;
+    let record = told(site, victim, fault, since, &what).await;
     is_back(site, victim, &what).await;
     let took = began.elapsed();
     let after = frames(site).await.expect("the edge counts");
@@ -218,14 +219,14 @@ async fn commit(site: &mut Cluster, victim: &Victim, fault: Fault, what: &str) {
 }
 
 /// Waits until the fault is on the books, or its node is gone.
-async fn exits(site: &mut Cluster, victim: &Victim, known: usize) -> bool {
+async fn exits(site: &mut Cluster, victim: &Victim, since: Timestamp) -> bool {
     let began = Instant::now();
     while began.elapsed() < WITHIN {
         if let Some(status) = site.node_mut(&victim.node).try_wait() {
             assert_eq!(status.code(), Some(EXIT_BLOCKED), "{}: {status}", victim.path);
             return true;
         }
-        if known_failures(site, victim).await.len() > known {
+        if known_failures(site, victim, since).await.last().is_some_and(|record| record.then != "exited") {
             return false;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -233,26 +234,23 @@ async fn exits(site: &mut Cluster, victim: &Victim, known: usize) -> bool {
     panic!("{} blocks a thread and nobody has found it", victim.path);
 }
 
-/// Failures of the victim, or of the actor that owns the port.
-async fn known_failures(site: &Cluster, victim: &Victim) -> Vec<FailureRecord> {
+/// Failures of the victim, or of the actor that owns the port, since it was hit.
+async fn known_failures(site: &Cluster, victim: &Victim, since: Timestamp) -> Vec<FailureRecord> {
     let owner = if victim.is_port { victim.path.trim_end_matches("/port") } else { &victim.path };
     let all: Vec<FailureRecord> = failures(site, &victim.node, owner).await.unwrap_or_default();
-    all.into_iter().filter(|record| record.path == owner).collect()
+    all.into_iter().filter(|record| record.path == owner && record.at >= since).collect()
 }
 
 async fn failures(site: &Cluster, node: &str, path: &str) -> Result<Vec<FailureRecord>, String> {
     http::get_json(site.node(node).http, &format!("/api/v1/failures?path={path}")).await
 }
 
-async fn told(site: &mut Cluster, victim: &Victim, fault: Fault, known: usize, what: &str) -> FailureRecord {
+async fn told(site: &mut Cluster, victim: &Victim, fault: Fault, since: Timestamp, what: &str) -> FailureRecord {
     let expected = fault.kind();
     site.eventually(&format!("{what} is told as {expected}"), WITHIN, async |site| {
-        let records = known_failures(site, victim).await;
-        // Kept are the last sixteen: the newest is looked at, once there is one more or the list is full.
-        match records.last() {
-            Some(record) if (records.len() > known || known >= 16) && record.kind == expected => Ok(record.clone()),
-            last => Err(format!("{} failures, the last {last:?}", records.len())),
-        }
+        let records = known_failures(site, victim, since).await;
+        let told = records.iter().find(|record| record.kind == expected).cloned();
+        told.ok_or_else(|| format!("{} failures, the last {:?}", records.len(), records.last()))
     })
     .await
 }

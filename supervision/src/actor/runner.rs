@@ -66,6 +66,9 @@ where
             Ok::<_, Failure>((actor, cx))
         };
         let (actor, cx) = inside(watched, starting.instrument(span.clone())).await?;
+        if cx.pulse.fence.is_cancelled() {
+            return Err(Failure::stopped("started after its supervisor had given it up").into());
+        }
         cx.place.says(State::Running);
         cx.me.attach(myself, life);
         cx.pulse.ready.store(true, std::sync::atomic::Ordering::Release);
@@ -108,6 +111,10 @@ impl<A: Actor> Running<A> {
             let _handling = pulse.handling();
             self.actor.handle(message, &mut self.cx).await?;
             in_hand.done();
+        }
+        if !me.belongs_to(life) {
+            // Given up for lost: what it would commit now is its successor's to do.
+            return Ok(());
         }
         let _handling = pulse.handling();
         self.actor.settled(&mut self.cx).await

@@ -67,7 +67,7 @@ impl Supervising {
         if blocks {
             // No use in waiting for it to go.
             slot.remains = None;
-            slot.pulse.take().into_iter().for_each(|(pulse, _)| pulse.fence.cancel());
+            slot.fence();
         }
         self.child_failed(key, failure).await
     }
@@ -79,13 +79,15 @@ impl Supervising {
             return (Err(gone), Ok(()));
         };
         let (path, parked) = (slot.path.clone(), slot.phase == Phase::Parked);
+        let held = self.roll.is_held(&path);
         match act {
             Act::Inject(fault) => (self.inject(key, fault), Ok(())),
-            Act::Park if parked => (Err(SteerError::ParkedAlready(path)), Ok(())),
+            Act::Park if parked && held => (Err(SteerError::ParkedAlready(path)), Ok(())),
             Act::Resume if !parked => (Err(SteerError::NotParked(path)), Ok(())),
             Act::Park => {
                 self.park_by_hand(key, by).await;
-                (Ok(format!("{path} is parked")), Ok(()))
+                // Those that went down with it come back without it.
+                (Ok(format!("{path} is parked")), self.restart(key).await)
             }
             Act::Restart | Act::Resume => self.start_by_hand(key, act).await,
         }
@@ -112,6 +114,7 @@ impl Supervising {
         info!(path = %slot.path, %by, "parked by hand");
         slot.phase = Phase::Parked;
         slot.node.close_mailboxes();
+        self.roll.hold(&slot.path, true);
         self.roll.set(&slot.path, State::Parked, Some(failure.clone()));
         self.roll.history().record(&slot.path, &failure, Then::Parked, None);
         metrics::counter!("watchtree_actor_parked_total", "class" => slot.node.class).increment(1);
@@ -125,11 +128,15 @@ impl Supervising {
         slot.log = RestartLog::new(intensity);
         (slot.phase, slot.quarantines) = (Phase::Wanted, 0);
         let (path, class) = (slot.path.clone(), slot.node.class);
+        self.roll.hold(&path, false);
         if act == Act::Resume {
             metrics::counter!("watchtree_actor_resumed_total", "class" => class).increment(1);
         }
         match self.start_again(key, "steered").await {
-            Ok(()) => (Ok(format!("{path} was {}ed", if act == Act::Resume { "resum" } else { "restart" })), Ok(())),
+            Ok(()) => {
+                let told = format!("{path} was {}ed", if act == Act::Resume { "resum" } else { "restart" });
+                (Ok(told), self.restart(key).await)
+            }
             Err(failure) => {
                 let answer = SteerError::NotStarted { path, failure: failure.to_string() };
                 (Err(answer), self.child_failed(key, failure).await)

@@ -7,6 +7,7 @@ use crate::tree::Node;
 use crate::watchdog::{Pulse, Watched};
 use ractor::ActorCell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tracing::{error, warn};
@@ -75,7 +76,23 @@ impl Slot {
     pub fn vacate(&mut self) -> Option<Duration> {
         self.leash = None;
         self.generation += 1;
+        self.rest();
         self.ready.take().map(|ready| ready.elapsed())
+    }
+
+    /// One that is down or going down takes no messages, and is not to be blamed for it.
+    fn rest(&self) {
+        if let Some((pulse, _)) = &self.pulse {
+            pulse.ready.store(false, Ordering::Release);
+        }
+    }
+
+    /// What is left of the incarnation may come back, and is to do nothing more when it does.
+    pub fn fence(&mut self) {
+        self.node.revoke_mailbox();
+        if let Some((pulse, _)) = self.pulse.take() {
+            pulse.fence.cancel();
+        }
     }
 
     /// Two incarnations never overlap: the second would find the first one's files open. One that blocks a thread
@@ -90,9 +107,7 @@ impl Slot {
             self.remains = None;
         }
         // Also one that is gone: nothing of it is to speak for its successor.
-        if let Some((pulse, _)) = self.pulse.take() {
-            pulse.fence.cancel();
-        }
+        self.fence();
         Ok(())
     }
 
@@ -100,6 +115,7 @@ impl Slot {
     pub async fn stop(&mut self, supervisor: &ActorCell, within: Duration, kill_within: Duration) {
         self.generation += 1;
         self.ready = None;
+        self.rest();
         if let Some(leash) = self.leash.take() {
             // What it reports from here on is of no interest, and would carry its state back to us.
             leash.0.unlink(supervisor.clone());

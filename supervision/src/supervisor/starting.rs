@@ -18,10 +18,13 @@ use crate::{Failure, FailureKind};
 use ractor::{Actor, ActorCell, SpawnErr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// From the start of an actor to its first readiness; a start that takes longer has failed.
+/// From the start of an actor to its first readiness; a start that takes longer has failed. Longer for one that may
+/// be silent for long: what is slow to write to is slow to open.
 const START_WITHIN: Duration = Duration::from_secs(20);
 
 impl Supervising {
@@ -45,6 +48,9 @@ impl Supervising {
         self.roll.set(&self.path, State::Starting, None);
         let keys: Vec<u64> = self.slots.keys().copied().collect();
         for key in keys {
+            if self.stays_held(key) {
+                continue;
+            }
             let Err(failure) = self.start(key).await else { continue };
             if self.slots[&key].node.exhausted == Exhausted::Park && !self.ending.is_ending() {
                 self.start_later(key, failure).await?;
@@ -109,22 +115,24 @@ impl Supervising {
         let pulse = Pulse::new(&slot.path, node.class, node.terms, reins, slot.generation, history, gauge);
         slot.pulse = Some((pulse.clone(), watchdog::watch(pulse.clone())));
         let place = Place::new(&slot.path, self.roll.clone(), pulse.fence.clone());
+        let fence = pulse.fence.clone();
         let birth = Birth { place, pulse, alive, parent: self.me.get_cell() };
         // A task of its own: a start that blocks its thread must not block its supervisor.
         let mut spawning = tokio::spawn((leaf.spawn)(birth));
+        let within = START_WITHIN.max(2 * node.terms.within);
         let started = tokio::select! {
             biased;
             () = self.ending.begun() => None,
-            started = timeout(START_WITHIN, &mut spawning) => Some(started),
+            started = timeout(within, &mut spawning) => Some(started),
         };
         let failure = match started {
             Some(Ok(Ok(Ok(cell)))) => return Ok(cell),
             Some(Ok(Ok(Err(error)))) => return Err(start_failure(error)),
             Some(Ok(Err(error))) => return Err(Failure::start(error)),
-            Some(Err(_)) => Failure::hang(format!("did not start within {START_WITHIN:?}")),
+            Some(Err(_)) => Failure::hang(format!("did not start within {within:?}")),
             None => Failure::stopped("stopped while it started"),
         };
-        spawning.abort();
+        give_up(spawning, &fence);
         Err(failure)
     }
 
@@ -138,18 +146,31 @@ impl Supervising {
     }
 
     /// Starts the child, and those that the strategy took down with it.
-    pub(super) async fn start_from(&mut self, key: u64) -> Result<(), (u64, Failure)> {
+    pub(super) async fn start_from(&mut self, failed: u64) -> Result<(), (u64, Failure)> {
         let keys: Vec<u64> = self.slots.keys().copied().collect();
-        let Some(index) = keys.iter().position(|other| *other == key) else { return Ok(()) };
+        let Some(index) = keys.iter().position(|other| *other == failed) else { return Ok(()) };
         for key in &keys[self.branch.strategy.affected(index, keys.len())] {
-            if !self.slots.get(key).is_some_and(Slot::is_missing) {
+            if !self.slots.get(key).is_some_and(Slot::is_missing) || self.stays_held(*key) {
                 continue;
             }
-            let reason = self.slots.get(key).and_then(|slot| self.roll.get(&slot.path)?.last);
-            let reason = reason.map_or("sibling", |failure| failure.kind.as_str());
+            let reason = if *key == failed { self.last_reason(*key) } else { "sibling" };
             self.start_again(*key, reason).await.map_err(|failure| (*key, failure))?;
         }
         Ok(())
+    }
+
+    fn last_reason(&self, key: u64) -> &'static str {
+        let last = self.slots.get(&key).and_then(|slot| self.roll.get(&slot.path)?.last);
+        last.map_or("error", |failure| failure.kind.as_str())
+    }
+
+    /// Parked by hand, maybe under an earlier supervisor: it is not started, whatever else is.
+    fn stays_held(&mut self, key: u64) -> bool {
+        let Some(slot) = self.slots.get_mut(&key).filter(|slot| self.roll.is_held(&slot.path)) else { return false };
+        slot.phase = Phase::Parked;
+        slot.node.close_mailboxes();
+        self.roll.set(&slot.path, State::Parked, None);
+        true
     }
 
     pub(super) async fn start_again(&mut self, key: u64, reason: &'static str) -> Result<(), Failure> {
@@ -166,6 +187,17 @@ impl Supervising {
         info!(path = %slot.path, "restarted");
         Ok(())
     }
+}
+
+/// A start that blocks its thread cannot be aborted; if it comes to its end after all, nobody is there for it.
+fn give_up(spawning: JoinHandle<Result<ActorCell, SpawnErr>>, fence: &CancellationToken) {
+    fence.cancel();
+    spawning.abort();
+    tokio::spawn(async move {
+        if let Ok(Ok(cell)) = spawning.await {
+            cell.kill();
+        }
+    });
 }
 
 pub(crate) fn start_failure(error: SpawnErr) -> Failure {

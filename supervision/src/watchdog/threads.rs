@@ -4,16 +4,28 @@ use super::{Looks, Pulse, lock, looks_in};
 use std::cell::OnceCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 
 static THREADS: Mutex<Vec<(Weak<Slot>, Looks)>> = Mutex::new(Vec::new());
 
 #[derive(Default)]
-struct Slot {
+struct Slot(Mutex<Turn>);
+
+#[derive(Default)]
+struct Turn {
     /// Changes whenever the thread enters or leaves an actor's code.
-    turn: AtomicU64,
-    inside: Mutex<Option<Arc<Pulse>>>,
+    number: u64,
+    inside: Option<Arc<Pulse>>,
+}
+
+impl Slot {
+    /// Both at once: an old number with a new actor would blame one that has just begun.
+    fn turn(&self, inside: Option<Arc<Pulse>>) -> Option<Arc<Pulse>> {
+        let mut turn = lock(&self.0);
+        turn.number += 1;
+        std::mem::replace(&mut turn.inside, inside)
+    }
 }
 
 thread_local! {
@@ -37,17 +49,15 @@ struct Inside {
 
 fn enter(pulse: &Arc<Pulse>) -> Inside {
     let slot = MINE.with(|mine| mine.get_or_init(enlist).clone());
-    let before = lock(&slot.inside).replace(pulse.clone());
-    slot.turn.fetch_add(1, Ordering::Release);
+    let before = slot.turn(Some(pulse.clone()));
     Inside { slot, before }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
         // One actor's code may run within another's: `block_in_place`, a future polled by hand.
-        let ended = std::mem::replace(&mut *lock(&self.slot.inside), self.before.take());
-        self.slot.turn.fetch_add(1, Ordering::Release);
-        drop(ended);
+        let before = self.before.take();
+        drop(self.slot.turn(before));
     }
 }
 
@@ -59,13 +69,14 @@ fn enlist() -> Arc<Slot> {
     slot
 }
 
-/// Those whose code has kept its thread for longer than they may.
+/// Those whose code has kept its thread for longer than they may. One that starts has its supervisor's patience.
 pub(super) fn look() -> Vec<Arc<Pulse>> {
     let look = |(slot, looks): &mut (Weak<Slot>, Looks)| {
         let slot = slot.upgrade()?;
-        let looks = looks.see(slot.turn.load(Ordering::Acquire));
-        let pulse = lock(&slot.inside).clone()?;
-        (looks >= looks_in(pulse.terms.within)).then_some(pulse)
+        let turn = lock(&slot.0);
+        let same = looks.see(turn.number);
+        let pulse = turn.inside.clone().filter(|pulse| pulse.ready.load(Ordering::Acquire))?;
+        (same >= looks_in(pulse.terms.within)).then_some(pulse)
     };
     lock(&THREADS).iter_mut().filter_map(look).collect()
 }
@@ -74,8 +85,8 @@ pub(super) fn look() -> Vec<Arc<Pulse>> {
 pub(super) fn is_inside(pulse: &Arc<Pulse>) -> bool {
     let holds = |(slot, looks): &(Weak<Slot>, Looks)| {
         let Some(slot) = slot.upgrade() else { return false };
-        let same = lock(&slot.inside).as_ref().is_some_and(|inside| Arc::ptr_eq(inside, pulse));
-        same && slot.turn.load(Ordering::Acquire) == looks.value
+        let turn = lock(&slot.0);
+        turn.inside.as_ref().is_some_and(|inside| Arc::ptr_eq(inside, pulse)) && turn.number == looks.value
     };
     lock(&THREADS).iter().any(holds)
 }

@@ -160,6 +160,44 @@ async fn a_wait_with_a_limit_of_its_own_may_be_long() {
     root.stop().await;
 }
 
+/// Threads that are all busy elsewhere keep everybody from answering: nobody is to blame.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_event_loop_stands_nobody_is_blamed() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let children = (0..7).map(|n| serving(&made, true).named(format!("{n}"))).collect();
+    let (root, roll) = start(tree("top", Strategy::OneForOne, 0, children)).await;
+    let heart = supervision::watchdog::heart(supervision::History::default());
+    eventually("the heart beats", || heart.beats() > 2).await;
+    for _ in 0..2 {
+        // Nobody's code, as far as the watchdog knows: as if the machine gave no time.
+        tokio::spawn(async { std::thread::sleep(5 * WITHIN) });
+    }
+    let before = heart.beats();
+    tokio::time::sleep(WITHIN).await;
+    eventually("the loop turns again", || heart.beats() > before + 5).await;
+    let names = (0..7).map(|n| format!("top/{n}"));
+    assert_eq!(names.map(|path| restarts(&roll, &path)).sum::<u64>(), 0);
+    assert_eq!(state(&roll, "top"), Some(State::Running));
+    root.stop().await;
+}
+
+/// It holds a store: if its slow start were taken for a blocked thread, this process would exit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_start_that_is_slow_is_no_hang() {
+    let (mailbox, journal) = (mailbox(), Journal::default());
+    let at_start = journal.clone();
+    let make = move || {
+        std::thread::sleep(3 * WITHIN);
+        Ok(Puppet::new("slow", &at_start))
+    };
+    let slow = supervision::child("puppet", &mailbox, make).answers_within(WITHIN).holds_store();
+    let (root, roll) = start(tree("top", Strategy::OneForOne, 0, vec![slow])).await;
+    tell(&mailbox, Msg::Write("handled".to_owned()));
+    eventually("it works", || journal.count("handled") == 1).await;
+    assert_eq!((restarts(&roll, "top/puppet"), roll.get("top/puppet").and_then(|status| status.last)), (0, None));
+    root.stop().await;
+}
+
 /// Each injected fault, in an actor and in a service: the right reason, and it is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_injected_fault_has_its_own_reason_and_is_survived() {

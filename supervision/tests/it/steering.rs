@@ -47,6 +47,69 @@ async fn what_is_parked_by_hand_stays_down_says_who_did_it_and_is_resumed_by_han
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_parked_by_hand_stays_down_when_what_is_above_it_is_restarted() {
+    let (mailbox, journal, root, roll) = site().await;
+    let path = "yard/cameras/front";
+    roll.steer(path, Act::Park, "ada").await.expect("it parks");
+    roll.steer("yard/cameras", Act::Restart, "ada").await.expect("it restarts");
+    assert_eq!(state(&roll, "yard/cameras"), Some(State::Running));
+    assert_eq!((state(&roll, path), journal.count("front made")), (Some(State::Parked), 1));
+    assert_eq!(last(&roll, path).to_string(), "stopped: parked by ada");
+    assert!(count(&mailbox).await.is_err(), "who asks is told at once");
+    roll.steer(path, Act::Resume, "ada").await.expect("it resumes");
+    assert_eq!(count(&mailbox).await, Ok(1));
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_quarantine_would_try_again_can_be_kept_down_by_hand() {
+    let (mailbox, journal) = (mailbox(), Journal::default());
+    let soon = supervision::Quarantine { first: PAUSE, max: PAUSE };
+    let node = puppet("front", &mailbox, &journal).parked().quarantine(soon);
+    let (root, roll) = start(tree("yard", Strategy::OneForOne, 0, vec![node])).await;
+    tell(&mailbox, Msg::Panic("once".to_owned()));
+    eventually("it is parked", || state(&roll, "yard/front") == Some(State::Parked)).await;
+    roll.steer("yard/front", Act::Park, "ada").await.expect("it is kept down");
+    assert_eq!(roll.get("yard/front").and_then(|status| status.resumes), None, "nothing is planned");
+    tokio::time::sleep(3 * PAUSE).await;
+    assert_eq!((state(&roll, "yard/front"), journal.count("front made")), (Some(State::Parked), 1));
+    root.stop().await;
+}
+
+/// The shortest wait that shows that nothing comes.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(150);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn siblings_that_went_down_with_one_that_is_parked_meanwhile_come_back() {
+    let boxes = [mailbox(), mailbox()];
+    let journal = Journal::default();
+    let never = supervision::Backoff { base: PATIENCE * 10, max: PATIENCE * 10 };
+    let children = vec![puppet("a", &boxes[0], &journal).backoff(never), puppet("b", &boxes[1], &journal)];
+    let (root, roll) = start(tree("yard", Strategy::OneForAll, 5, children)).await;
+    for n in 1..=2 {
+        tell(&boxes[0], Msg::Panic(format!("{n}")));
+    }
+    eventually("a waits for its restart", || state(&roll, "yard/a") == Some(State::Backoff)).await;
+    roll.steer("yard/a", Act::Park, "ada").await.expect("it parks");
+    assert_eq!((state(&roll, "yard/a"), state(&roll, "yard/b")), (Some(State::Parked), Some(State::Running)));
+    roll.steer("yard/a", Act::Resume, "ada").await.expect("it resumes");
+    assert_eq!((state(&roll, "yard/a"), state(&roll, "yard/b")), (Some(State::Running), Some(State::Running)));
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_may_be_called_port() {
+    let (front, port, journal) = (mailbox(), mailbox(), Journal::default());
+    let cameras = vec![puppet("front", &front, &journal), puppet("port", &port, &journal)];
+    let inner = tree("cameras", Strategy::OneForOne, 1, cameras);
+    let (root, roll) = start(tree("yard", Strategy::OneForOne, 1, vec![inner.into()])).await;
+    roll.steer("yard/cameras/port", Act::Park, "ada").await.expect("it parks");
+    assert_eq!(state(&roll, "yard/cameras/port"), Some(State::Parked));
+    assert_eq!(state(&roll, "yard/cameras/front"), Some(State::Running));
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_path_is_told_with_the_nearest_right_ones() {
     let (_, _, root, roll) = site().await;
     let told = |error: SteerError| error.to_string();
