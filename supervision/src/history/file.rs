@@ -3,7 +3,7 @@
 use super::{LastEnd, Written};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,8 @@ pub(super) struct File {
     to: fs::File,
     bytes: u64,
     bytes_max: u64,
+    /// Its last line may lack its end, which would swallow the next.
+    torn: bool,
 }
 
 impl File {
@@ -29,19 +31,26 @@ impl File {
         fs::create_dir_all(dir)?;
         let path = dir.join("failures.jsonl");
         let to = OpenOptions::new().append(true).create(true).open(&path)?;
-        // Twice the limit: the file passes it by what one rewrite holds.
-        let from = fs::File::open(&path)?.take(bytes_max * 2);
+        let bytes = to.metadata()?.len();
+        let mut from = fs::File::open(&path)?;
+        // The newest, if it could not be made shorter for long.
+        from.seek(SeekFrom::Start(bytes.saturating_sub(bytes_max * 2)))?;
         let lines = BufReader::new(from).split(b'\n').map_while(Result::ok);
         let lines = lines.filter_map(|line| serde_json::from_slice(&line).ok()).collect();
-        let bytes = to.metadata()?.len();
-        Ok((Self { path, to, bytes, bytes_max }, lines))
+        Ok((Self { path, to, bytes, bytes_max, torn: bytes > 0 }, lines))
     }
 
     /// `shorter` gives what is worth keeping when the file has grown too long.
     pub fn append(&mut self, line: &Line, shorter: impl FnOnce() -> Option<Vec<Line>>) -> io::Result<()> {
-        let text = as_text(line);
+        let mut text = as_text(line);
+        if self.torn {
+            text.insert(0, b'\n');
+        }
         // One write: a kill leaves a whole line or none of it, as far as the kernel is concerned.
-        self.to.write_all(&text)?;
+        let written = self.to.write_all(&text);
+        // A disk that is full takes a part.
+        self.torn = written.is_err() && self.to.set_len(self.bytes).is_err();
+        written?;
         self.bytes += text.len() as u64;
         if self.bytes <= self.bytes_max {
             return Ok(());
@@ -52,22 +61,34 @@ impl File {
         }
     }
 
-    /// Replaced as a whole: a power cut leaves the old file or the new one.
-    pub fn rewrite(&mut self, lines: impl Iterator<Item = Line>) -> io::Result<()> {
-        let text: Vec<u8> = lines.flat_map(|line| as_text(&line)).collect();
+    /// Replaced as a whole: a power cut leaves the old file or the new one. The newest lines that fill half of it
+    /// are kept, so that it is not written again at once.
+    pub fn rewrite(&mut self, lines: impl DoubleEndedIterator<Item = Line>) -> io::Result<()> {
+        let text = newest(lines, self.bytes_max / 2);
         let beside = self.path.with_extension("new");
         let mut to = fs::File::create(&beside)?;
         to.write_all(&text)?;
         to.sync_data()?;
         fs::rename(&beside, &self.path)?;
         self.to = OpenOptions::new().append(true).open(&self.path)?;
-        self.bytes = text.len() as u64;
+        (self.bytes, self.torn) = (text.len() as u64, false);
         Ok(())
     }
 
     pub fn sync(&mut self) -> io::Result<()> {
         self.to.sync_data()
     }
+}
+
+fn newest(lines: impl DoubleEndedIterator<Item = Line>, bytes_max: u64) -> Vec<u8> {
+    let mut bytes = 0;
+    let fits = |text: &Vec<u8>| {
+        bytes += text.len() as u64;
+        bytes <= bytes_max
+    };
+    let mut texts: Vec<_> = lines.rev().map(|line| as_text(&line)).take_while(fits).collect();
+    texts.reverse();
+    texts.concat()
 }
 
 fn as_text(line: &Line) -> Vec<u8> {

@@ -10,6 +10,11 @@ fn texts(history: &History, prefix: Option<&str>) -> Vec<String> {
     history.of(prefix, usize::MAX).into_iter().map(|record| record.failure.text).collect()
 }
 
+fn failed(text: &str) -> Line {
+    let (at, path) = (SystemTime::UNIX_EPOCH, "yard/door".to_owned());
+    Line::Failed(Record { at, path, failure: Failure::error(text), then: Then::Restarted, lived: None }.into())
+}
+
 /// The writer is a thread of its own.
 fn until_read(dir: &Path, holds: impl Fn(&History) -> bool) -> History {
     let until = std::time::Instant::now() + Duration::from_secs(20);
@@ -87,6 +92,68 @@ fn a_damaged_file_costs_the_damaged_lines() {
     std::fs::write(&file, [&b"{\"failed\":\xff\n{}\nrubbish\n"[..], &text, b"{\"failed\":{\"at"].concat())
         .expect("writes");
     assert_eq!(texts(&History::open(dir.path()).expect("opens"), None), ["kept"]);
+}
+
+#[test]
+fn a_line_whose_end_is_missing_does_not_swallow_the_next() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("failures.jsonl");
+    std::fs::write(&file, b"{\"failed\":{\"at").expect("writes");
+    // It cannot be written anew.
+    std::fs::create_dir(dir.path().join("failures.new")).expect("a directory");
+    let history = History::open(dir.path()).expect("opens");
+    history.record_exit("yard/door", &Failure::error("kept"), LastEnd::Hang);
+    assert_eq!(texts(&History::open(dir.path()).expect("opens"), None), ["kept"]);
+}
+
+#[test]
+fn a_disk_that_is_full_costs_what_does_not_fit() {
+    const NAME: &str = "history::tests::a_disk_that_is_full_costs_what_does_not_fit";
+    if std::env::var("ALONE").is_err() {
+        // A limit on files stands for the disk; its signal would end the process.
+        let mut alone = std::process::Command::new("sh");
+        alone.args(["-c", r#"trap "" XFSZ; ulimit -f 8; exec "$0" "$@""#]);
+        alone.arg(std::env::current_exe().expect("it has a path")).args(["--exact", NAME]);
+        let ended = alone.env("ALONE", "1").output().expect("there is a shell");
+        let said = String::from_utf8_lossy(&ended.stdout);
+        return assert!(ended.status.success() && said.contains("1 passed"), "alone: {said}");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut file, _) = File::open(dir.path(), 1 << 20).expect("opens");
+    let mut write = |text: String| file.append(&failed(&text), || None);
+    let fitted = (0..100).take_while(|n| write(format!("{n:01000}")).is_ok()).count();
+    write("short".to_owned()).expect("fits");
+    assert!((2..100).contains(&fitted), "{fitted}");
+    assert_eq!(File::open(dir.path(), 1 << 20).expect("opens").1.len(), fitted + 1);
+}
+
+#[test]
+fn a_file_whose_kept_lines_fill_it_is_not_written_again_for_each() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = || File::open(dir.path(), 10_000).expect("opens");
+    let (mut file, _) = open();
+    let (mut lines, mut rewritten) = (Vec::new(), 0);
+    for n in 0..200 {
+        lines.push(failed(&format!("{n:0500}")));
+        let shorter = || {
+            rewritten += 1;
+            Some(lines.clone())
+        };
+        file.append(&lines[n], shorter).expect("is written");
+    }
+    assert!((5..40).contains(&rewritten), "{rewritten}");
+    let mut kept = open().1;
+    kept.retain(|line| *line != Line::Began);
+    assert!(lines.ends_with(&kept) && kept.len() > 3, "the newest of {} are kept: {}", lines.len(), kept.len());
+}
+
+#[test]
+fn the_newest_of_a_file_that_is_too_long_are_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut file, _) = File::open(dir.path(), 1 << 20).expect("opens");
+    (0..100).for_each(|n| file.append(&failed(&format!("{n}")), || None).expect("is written"));
+    let (_, read) = File::open(dir.path(), 1000).expect("opens");
+    assert!(read.len() < 100 && read.last() == Some(&failed("99")), "{read:?}");
 }
 
 #[test]
