@@ -1,11 +1,13 @@
 //! What a port prints, in the node's log under the port's path.
+//!
+//!   stdout, stderr ──lines──▶ [log] ──as many as there is room for──▶ the node's log
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{ChildStderr, ChildStdout};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
@@ -14,6 +16,9 @@ use tracing::info;
 
 /// A line; longer ones are cut, the rest of the line is dropped.
 const LINE_BYTES_MAX: usize = 2000;
+/// Lines of one port in [`EACH`]; what it says beyond is counted, and the count is told.
+const LINES_MAX: usize = 100;
+const EACH: Duration = Duration::from_secs(1);
 /// A dead process says no more, so its pipe ends at once.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How Rust, GLib and C++ say it before they abort.
@@ -23,11 +28,13 @@ const NO_MEMORY: [&str; 3] = ["memory allocation of ", "failed to allocate ", "s
 pub(super) struct Log {
     readers: Vec<JoinHandle<()>>,
     no_memory: Arc<AtomicBool>,
+    /// Of both pipes.
+    room: Arc<Mutex<Room>>,
 }
 
 impl Log {
     pub fn new() -> Self {
-        Self { readers: Vec::new(), no_memory: Arc::default() }
+        Self { readers: Vec::new(), no_memory: Arc::default(), room: Arc::new(Mutex::new(Room::new(Instant::now()))) }
     }
 
     pub fn forward_all(
@@ -42,7 +49,8 @@ impl Log {
 
     fn forward(&mut self, from: impl Into<OwnedFd>, path: &str, program: &'static str) -> io::Result<()> {
         let from = pipe::Receiver::from_owned_fd(from.into())?;
-        let log = Lines { path: path.to_owned(), program, no_memory: self.no_memory.clone() };
+        let (no_memory, room) = (self.no_memory.clone(), self.room.clone());
+        let log = Lines { path: path.to_owned(), program, no_memory, room };
         self.readers.push(tokio::spawn(log.forward(from)));
         Ok(())
     }
@@ -60,13 +68,14 @@ struct Lines {
     path: String,
     program: &'static str,
     no_memory: Arc<AtomicBool>,
+    room: Arc<Mutex<Room>>,
 }
 
 impl Lines {
     async fn forward(self, mut from: pipe::Receiver) {
         let mut line = Vec::new();
         let mut piece = [0; 1024];
-        while let Ok(count @ 1..) = from.read(&mut piece).await {
+        while let count @ 1.. = self.read(&mut from, &mut piece).await {
             for &byte in &piece[..count] {
                 if byte == b'\n' {
                     self.tell(&line);
@@ -79,6 +88,19 @@ impl Lines {
         if !line.is_empty() {
             self.tell(&line);
         }
+        self.tell_left_out(Room::at_last);
+    }
+
+    /// How many bytes; none at the end.
+    async fn read(&self, from: &mut pipe::Receiver, piece: &mut [u8]) -> usize {
+        while self.room().left_out > 0 {
+            match timeout(EACH, from.read(piece)).await {
+                Ok(read) => return read.unwrap_or(0),
+                // It may say no more for long.
+                Err(_) => self.tell_left_out(|room| room.by(Instant::now())),
+            }
+        }
+        from.read(piece).await.unwrap_or(0)
     }
 
     fn tell(&self, line: &[u8]) {
@@ -86,6 +108,91 @@ impl Lines {
         if NO_MEMORY.iter().any(|words| text.contains(words)) {
             self.no_memory.store(true, Ordering::Relaxed);
         }
-        info!(path = %self.path, program = self.program, "{}", text.trim_end());
+        let now = Instant::now();
+        self.tell_left_out(|room| room.by(now));
+        if self.room().take(now) {
+            info!(path = %self.path, program = self.program, "{}", text.trim_end());
+        }
+    }
+
+    fn tell_left_out(&self, count: impl FnOnce(&mut Room) -> u64) {
+        // Not held while it is told.
+        let count = count(&mut self.room());
+        if count > 0 {
+            info!(path = %self.path, program = self.program, "{count} lines left out");
+        }
+    }
+
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many lines there is room for. Filled once in a while and not bit by bit, so that what was left out is told
+/// as rarely.
+struct Room {
+    filled: Instant,
+    lines: usize,
+    left_out: u64,
+}
+
+impl Room {
+    fn new(now: Instant) -> Self {
+        Self { filled: now, lines: LINES_MAX, left_out: 0 }
+    }
+
+    /// Whether one more is told.
+    fn take(&mut self, now: Instant) -> bool {
+        self.fill(now);
+        let fits = self.lines > 0;
+        self.lines -= usize::from(fits);
+        self.left_out += u64::from(!fits);
+        fits
+    }
+
+    /// How many were left out, if it is time to tell.
+    fn by(&mut self, now: Instant) -> u64 {
+        self.fill(now);
+        if self.lines > 0 { self.at_last() } else { 0 }
+    }
+
+    /// How many were left out and not told.
+    fn at_last(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
+    }
+
+    fn fill(&mut self, now: Instant) {
+        if now.duration_since(self.filled) >= EACH {
+            (self.filled, self.lines) = (now, LINES_MAX);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines at these milliseconds: which are told, and before which the number of those left out.
+    fn check(lines: impl IntoIterator<Item = u64>, told: &[(u64, usize)], left_out: &[(u64, u64)]) {
+        let began = Instant::now();
+        let (mut room, mut told_at, mut left_out_at) = (Room::new(began), Vec::new(), Vec::new());
+        for ms in lines {
+            let now = began + Duration::from_millis(ms);
+            left_out_at.extend(Some((ms, room.by(now))).filter(|(_, count)| *count > 0));
+            told_at.extend(room.take(now).then_some(ms));
+        }
+        let told: Vec<u64> = told.iter().flat_map(|&(ms, count)| std::iter::repeat_n(ms, count)).collect();
+        assert_eq!((told_at, left_out_at), (told, left_out.to_vec()));
+    }
+
+    #[test]
+    fn a_port_that_says_little_is_heard_in_full() {
+        check((0..1000).map(|n| n * 10), &(0..1000).map(|n| (n * 10, 1)).collect::<Vec<_>>(), &[]);
+    }
+
+    #[test]
+    fn a_port_that_says_too_much_is_cut_short_and_what_was_left_out_is_counted_once() {
+        let told = [(0, LINES_MAX), (1000, LINES_MAX), (3000, LINES_MAX)];
+        check([[0; 150], [500; 150], [1000; 150], [3000; 150]].concat(), &told, &[(1000, 200), (3000, 50)]);
     }
 }

@@ -10,17 +10,20 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, p
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 /// Starts and ends of ports that wait for the thread; who comes later waits for room. One takes a millisecond.
 const ORDERS_MAX: usize = 64;
 /// A killed process is gone within moments; one that waits for a disk may take longer and holds nobody up.
 const REAP_EVERY: Duration = Duration::from_millis(10);
+/// How often one who waits for room looks for it.
+const ROOM_EVERY: Duration = Duration::from_millis(5);
 
 /// Dropping it kills the process and whatever that has started.
 pub(super) struct Process {
@@ -34,7 +37,7 @@ impl Process {
     pub async fn spawn(command: Command) -> io::Result<Self> {
         let (reply, answer) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts ports is gone");
-        thread().send(Order::Spawn(Box::new(command), reply)).map_err(|_| gone())?;
+        give(thread(), Order::Spawn(Box::new(command), reply)).await.map_err(|()| gone())?;
         let child = answer.await.map_err(|_| gone())??;
         let pid = child.pid().ok_or_else(gone)?;
         let handle = watched(pidfd_open(pid, PidfdFlags::NONBLOCK)?)?;
@@ -145,6 +148,18 @@ fn thread() -> &'static SyncSender<Order> {
     })
 }
 
+/// Waits for room without holding up a thread of the runtime. Err: nobody takes orders.
+async fn give(orders: &SyncSender<Order>, mut order: Order) -> Result<(), ()> {
+    loop {
+        order = match orders.try_send(order) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Disconnected(_)) => return Err(()),
+            Err(TrySendError::Full(order)) => order,
+        };
+        sleep(ROOM_EVERY).await;
+    }
+}
+
 fn serve(inbox: &Receiver<Order>) {
     loop {
         let none_ended = ended().is_empty();
@@ -174,4 +189,20 @@ fn spawn(mut command: Command) -> io::Result<Owned> {
 fn inherit_nothing() {
     // SAFETY: sets a flag on descriptors and closes none, so nobody loses one that he owns.
     unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_who_waits_for_room_holds_up_nobody_else() {
+        let (orders, inbox) = sync_channel(1);
+        orders.try_send(Order::Reap).expect("there is room");
+        // Both on one thread: it makes room only if it gets on.
+        let (given, _) = tokio::join!(give(&orders, Order::Reap), async { inbox.recv_timeout(Duration::ZERO) });
+        assert_eq!(given, Ok(()));
+        drop(inbox);
+        assert_eq!(give(&orders, Order::Reap).await, Err(()));
+    }
 }

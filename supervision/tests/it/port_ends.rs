@@ -257,3 +257,18 @@ async fn what_a_port_prints_is_in_the_log_under_its_path_and_a_long_line_is_cut(
     assert_eq!(long.len(), 50);
     assert!(long.iter().all(|line| line.message.len() == 2000), "a line is cut at 2,000 bytes");
 }
+
+#[tokio::test]
+async fn a_port_that_prints_without_end_does_not_fill_the_log_and_the_rest_is_counted() {
+    let lines = Lines::default();
+    let _here = tracing::subscriber::set_default(lines.clone());
+    let mut port = port().await;
+    order(&mut port, "say 5000").await;
+    let read = || lines.0.lock().expect("no test panics while writing").clone();
+    let left_out =
+        |line: &Line| Some(line.message.strip_suffix(" lines left out")?.parse::<usize>().expect("a number"));
+    // It falls silent: what was left out is told all the same, and nothing is lost from the count.
+    let told = || read().iter().filter(|line| line.message.starts_with("line ")).count();
+    eventually("all are told or counted", || told() + read().iter().filter_map(left_out).sum::<usize>() == 5000).await;
+    assert!(told() < 5000, "none was left out");
+}
