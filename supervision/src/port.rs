@@ -27,7 +27,7 @@ use ending::not_started;
 use inbound::{End, Frame, Inbound};
 use log::Log;
 use process::Process;
-use pulse::Pulse;
+use pulse::{Pulse, caught_up};
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::io;
@@ -155,7 +155,7 @@ impl Port {
     async fn write(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Failure> {
         let head = wire::head(kind, payload.len()).map_err(|error| Failure::protocol(error.to_string()))?;
         let outbound = &mut self.outbound;
-        let writing = timeout(self.beat_within, async {
+        let writing = caught_up(self.beat_within, async {
             outbound.write_all(&head).await?;
             outbound.write_all(payload).await
         });

@@ -2,11 +2,22 @@
 
 use super::child::BEAT_EVERY;
 use super::wire::Beat;
+use std::pin::pin;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
 
 /// If nobody listened for a while, what the port said meanwhile is in the socket and is read first.
 const CATCH_UP: Duration = Duration::from_millis(100);
+
+/// As `timeout`, and a moment longer: this process may have been stopped meanwhile, and has to catch up first.
+pub(super) async fn caught_up<T>(within: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut work = pin!(work);
+    match timeout(within, &mut work).await {
+        Err(_) => timeout(CATCH_UP, work).await,
+        done => done,
+    }
+}
 
 pub(super) struct Pulse {
     beat_within: Duration,

@@ -153,6 +153,18 @@ async fn a_port_that_takes_no_message_hangs() {
     assert_eq!(failure, Failure::hang("supervision-test-port takes no message for 600ms"));
 }
 
+#[tokio::test]
+async fn a_port_is_not_said_to_take_nothing_because_its_node_stood_still() {
+    let mut spec = spec();
+    spec.beat_within = Duration::from_millis(600);
+    let mut port = start(&spec).await.expect("the port starts");
+    let message = format!("echo {}", "y".repeat(1_900_000));
+    // The only thread of the runtime, once the socket is full; as if the node were stopped by a signal.
+    let standstill = async { std::thread::sleep(spec.beat_within * 2) };
+    let (sent, ()) = tokio::join!(biased; port.send(message.as_bytes()), standstill);
+    assert_eq!(sent, Ok(()));
+}
+
 async fn start_failure(how: &str) -> Failure {
     let mut spec = spec();
     spec.args = vec![how.to_owned()];
