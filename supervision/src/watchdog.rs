@@ -10,27 +10,24 @@
 //! counted in the watchdog's own looks, so that a process which was stopped (SIGSTOP, a closed lid)
 //! blames nobody when it wakes.
 
+mod heart;
 mod pulse;
 mod threads;
+mod words;
 
 use crate::Failure;
-use crate::history::{History, LastEnd};
+use crate::history::LastEnd;
+pub use heart::{Heart, heart};
 pub(crate) use pulse::{Pulse, Terms};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 pub(crate) use threads::inside;
 use tracing::error;
 
 /// How often the watchdog looks.
 pub const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// An event loop that has not turned for so long never will.
-const LOOP_WITHIN: Duration = Duration::from_secs(10);
-const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
-/// Lines that wait for the log.
-const UNSAID_MAX: usize = 256;
 /// A store or the event loop is blocked (EX_SOFTWARE of sysexits.h): whoever started the node starts it again.
 pub const EXIT_BLOCKED: i32 = 70;
 
@@ -56,7 +53,6 @@ impl Hang {
 }
 
 static PULSES: Mutex<Option<HashMap<u64, Watching>>> = Mutex::new(None);
-static HEARTS: Mutex<Vec<(Weak<Beating>, Looks)>> = Mutex::new(Vec::new());
 
 struct Watching {
     pulse: Arc<Pulse>,
@@ -118,46 +114,6 @@ impl Drop for Watched {
     }
 }
 
-/// The event loop's heart: beats as long as the loop turns. The process exits if it stops for long.
-pub struct Heart {
-    beating: Arc<Beating>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-struct Beating {
-    beats: AtomicU64,
-    /// Where it is written down that the loop stood.
-    history: History,
-}
-
-/// Watches the runtime of the caller.
-pub fn heart(history: History) -> Heart {
-    start();
-    let beating = Arc::new(Beating { beats: AtomicU64::new(0), history });
-    lock(&HEARTS).push((Arc::downgrade(&beating), Looks::default()));
-    let beats = beating.clone();
-    let task = tokio::spawn(async move {
-        loop {
-            beats.beats.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(LOOK_EVERY / 2).await;
-        }
-    });
-    Heart { beating, task }
-}
-
-impl Heart {
-    /// Grows while the event loop turns.
-    pub fn beats(&self) -> u64 {
-        self.beating.beats.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Heart {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 fn start() {
     static STARTED: OnceLock<()> = OnceLock::new();
     STARTED.get_or_init(|| {
@@ -176,7 +132,7 @@ fn look_for_ever() {
 
 fn look() {
     // While the event loop itself stands, nobody can answer, and nobody is to blame for that.
-    if look_at_hearts() {
+    if heart::all_beat() {
         look_at_pulses().into_iter().for_each(|(pulse, hang)| found(&pulse, hang));
     }
     threads::look().into_iter().for_each(|pulse| found(&pulse, Hang::Blocks));
@@ -238,61 +194,16 @@ fn found(pulse: &Arc<Pulse>, hang: Hang) {
         let text = format!("{}; it holds a store, so the node exits", failure.text);
         exit(pulse, &Failure { text, ..failure });
     }
-    say(format!("{path} hangs: {failure}"));
+    words::say(format!("{path} hangs: {failure}"));
     pulse.report(failure, blocks);
 }
 
 fn exit(pulse: &Pulse, failure: &Failure) -> ! {
     let (path, failure, history) = (pulse.path.clone(), failure.clone(), pulse.history.clone());
-    exit_after(move || {
+    words::exit_after(move || {
         error!(%path, %failure, "the node exits");
         history.record_exit(&path, &failure, LastEnd::Hang);
     })
-}
-
-/// True if the event loop turns, as far as is known.
-fn look_at_hearts() -> bool {
-    let mut hearts = lock(&HEARTS);
-    hearts.retain(|(heart, _)| heart.strong_count() > 0);
-    let mut turns = true;
-    for (heart, looks) in hearts.iter_mut() {
-        let Some(heart) = heart.upgrade() else { continue };
-        let same = looks.see(heart.beats.load(Ordering::Relaxed));
-        turns &= same == 0;
-        if same >= looks_in(LOOP_WITHIN) {
-            let history = heart.history.clone();
-            exit_after(move || {
-                error!("the event loop has not turned for {LOOP_WITHIN:?}: the node exits");
-                history.end(LastEnd::Hang);
-            });
-        }
-    }
-    turns
-}
-
-/// Last words may need the very disk or pipe that stands: they have a second.
-fn exit_after(last_words: impl FnOnce() + Send + 'static) -> ! {
-    let (done, spoken) = sync_channel(1);
-    let words = std::thread::Builder::new().name("last-words".to_owned()).spawn(move || {
-        last_words();
-        let _ = done.send(());
-    });
-    if words.is_ok() {
-        let _ = spoken.recv_timeout(LAST_WORDS_WITHIN);
-    }
-    std::process::exit(EXIT_BLOCKED)
-}
-
-/// A log that nobody reads blocks who writes to it: that is not to be the watchdog.
-fn say(line: String) {
-    static SPEAKER: OnceLock<Option<SyncSender<String>>> = OnceLock::new();
-    let speaker = SPEAKER.get_or_init(|| {
-        let (lines, inbox) = sync_channel::<String>(UNSAID_MAX);
-        let speak = move || inbox.into_iter().for_each(|line| error!("{line}"));
-        std::thread::Builder::new().name("watchdog-says".to_owned()).spawn(speak).ok().map(|_| lines)
-    });
-    // When full, the line is lost; the history has the failure.
-    speaker.as_ref().map(|lines| lines.try_send(line));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
