@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use supervision::history::Record;
 use supervision::steer::{self, is_at_or_below};
-use supervision::{Roll, Status};
+use supervision::{Roll, Status, SteerError};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -26,8 +26,11 @@ pub const SOFTWARE: &str = concat!("watchtree ", env!("CARGO_PKG_VERSION"));
 /// Room for the message around it. Actors that do not fit are counted and left out.
 const SNAPSHOT_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX - 1024;
 
-/// An act that takes longer is still done: whoever asked is told to look for himself.
+/// An act that takes longer goes on: whoever asked is told to look for himself.
 pub const STEER_WITHIN: Duration = Duration::from_secs(15);
+
+/// On the audit log.
+const NOT_STEERED: &str = "not steered";
 
 type Ledgers = Arc<dyn Fn() -> Vec<Ledger> + Send + Sync>;
 
@@ -130,32 +133,39 @@ impl Facts {
     }
 
     /// Does `act` to an actor of this node and says what was done. Whatever comes of it is on the audit log, also
-    /// when it ends the very link or connection it was asked over.
+    /// when it ends the very link or connection it was asked over, and when whoever asked no longer waits.
     pub async fn steer(&self, path: String, act: Act, by: Identity) -> Result<String, String> {
-        let facts = self.clone();
-        let steering = tokio::spawn(async move { facts.steer_and_tell(&path, act, &by).await });
-        steering.await.unwrap_or_else(|error| Err(format!("steering failed: {error}")))
+        self.steer_within(STEER_WITHIN, path, act, by).await
+    }
+
+    async fn steer_within(&self, within: Duration, path: String, act: Act, by: Identity) -> Result<String, String> {
+        let (facts, at, who) = (self.clone(), path.clone(), by.clone());
+        let mut steering = tokio::spawn(async move { facts.steer_and_tell(&at, act, &who).await });
+        if let Ok(done) = timeout(within, &mut steering).await {
+            return done.unwrap_or_else(|error| Err(format!("steering failed: {error}")));
+        }
+        let told = format!("{act} of {path} is under way and goes on; `watchtree tree {path}` shows how it is");
+        info!(target: "audit", %by, node = %self.node, path, %act, result = told, "under way");
+        Ok(told)
     }
 
     async fn steer_and_tell(&self, path: &str, act: Act, by: &Identity) -> Result<String, String> {
         let result = match self.may(path, act, by) {
-            Ok(()) => match timeout(STEER_WITHIN, self.roll.steer(path, same(act), &by.to_string())).await {
-                Ok(done) => done.map_err(|error| error.to_string()),
-                Err(_) => Err(format!(
-                    "{path} has not obeyed within {} s and may yet; `watchtree tree {path}` shows how it is",
-                    STEER_WITHIN.as_secs()
-                )),
-            },
-            Err(why) => Err(why),
+            Ok(()) => self.roll.steer(path, same(act), &by.to_string()).await.map_err(|error| {
+                // Its supervisor has the order, and obeys when it can.
+                let word = if matches!(error, SteerError::Busy(_)) { "under way" } else { NOT_STEERED };
+                (word, error.to_string())
+            }),
+            Err(why) => Err((NOT_STEERED, why)),
         };
         match &result {
             Ok(done) => {
                 metrics::counter!("watchtree_steered_total", "act" => act.as_str()).increment(1);
                 info!(target: "audit", %by, node = %self.node, path, %act, result = done, "steered");
             }
-            Err(why) => warn!(target: "audit", %by, node = %self.node, path, %act, result = why, "not steered"),
+            Err((word, why)) => warn!(target: "audit", %by, node = %self.node, path, %act, result = why, "{word}"),
         }
-        result
+        result.map_err(|(_, why)| why)
     }
 
     /// The relay has asked the same. A relay that was taken over asks in an operator's name at least.
@@ -217,3 +227,6 @@ fn same(act: Act) -> steer::Act {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;
