@@ -70,7 +70,7 @@ pub struct Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LastEnd {
-    /// In good order.
+    /// In good order, or before its tree ran.
     Stopped,
     /// Its tree gave up.
     Escalated,

@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::info;
 
-/// A supervisor that starts or stops other children answers when it is done.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// A supervisor that starts or stops other children answers when it is done; whoever waits less is told that it goes on.
+const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 /// Paths told to somebody who mistyped one.
 const SUGGESTIONS_MAX: usize = 3;
 
