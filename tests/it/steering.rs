@@ -121,6 +121,10 @@ async fn an_operator_steers_an_edge_through_the_relay_and_a_viewer_only_looks() 
     fixture.is(&session, "running").await;
     fixture.site.node_ready("yard").await;
 
+    for way in ["yard/relay-link", "hub/gateway"] {
+        let cut_off = fixture.steer(Role::Operator, way, Act::Park).await.expect_err("nobody could resume it");
+        assert!(cut_off.contains("use restart"), "{cut_off}");
+    }
     let slip = fixture.steer(Role::Operator, "yard/camers/front-door", Act::Park).await.expect_err("a slip");
     assert!(slip.contains(CAMERA), "{slip}");
     let nobody = fixture.steer(Role::Operator, "yrad/outbox", Act::Park).await.expect_err("a slip");

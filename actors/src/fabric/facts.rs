@@ -32,6 +32,9 @@ pub const STEER_WITHIN: Duration = Duration::from_secs(15);
 /// On the audit log.
 const NOT_STEERED: &str = "not steered";
 
+/// An operator's orders come through these, and so would the order to resume them.
+const WAYS_HERE: [&str; 3] = ["relay-link", "gateway", "peers"];
+
 type Ledgers = Arc<dyn Fn() -> Vec<Ledger> + Send + Sync>;
 
 /// Cheap to clone; made once at launch.
@@ -176,6 +179,12 @@ impl Facts {
         }
         if by.tenant != self.node.tenant {
             return Err(format!("{by} is an operator of another tenant than {}", self.node));
+        }
+        let name = path.split_once('/').map_or("", |(_, rest)| rest.split('/').next().unwrap_or(rest));
+        if act == Act::Park && WAYS_HERE.contains(&name) {
+            return Err(format!(
+                "{path} is on the way by which this node is reached: parked, nobody could resume it; use restart"
+            ));
         }
         if matches!(act, Act::Inject(_)) && !self.allow_faults {
             return Err(format!(

@@ -129,6 +129,10 @@ impl Peers {
         }
     }
 
+    pub fn is_linked(&self, id: &Identity) -> bool {
+        self.lock().get(id).is_some_and(|peer| peer.link.is_some())
+    }
+
     pub fn count_linked(&self) -> usize {
         self.lock().values().filter(|peer| peer.link.is_some()).count()
     }

@@ -94,6 +94,13 @@ impl Site {
         let (nodes, path) = match path {
             Some(path) => {
                 let (node, path) = locate(path, &nodes)?;
+                if node != self.facts.node && !self.peers.is_linked(&node) {
+                    // "None" would be false just when somebody asks what a dead node died of.
+                    return Err(format!(
+                        "{node} is not linked now: its failures are on its own disk, and told when it is back; \
+                         `watchtree nodes` shows since when"
+                    ));
+                }
                 (vec![node], Some(path))
             }
             None => (nodes, None),

@@ -108,7 +108,7 @@ Examples:
   watchtree restart yard/cameras/door
   watchtree restart hub/store && echo done")]
     Restart(SteerArgs),
-    /// Stop an actor and leave it down until it is resumed
+    /// Stop an actor and leave it down until it is resumed, or its node is started again
     #[command(after_help = "\
 Only operators may. The node logs who did it.
 
