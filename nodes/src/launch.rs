@@ -3,7 +3,6 @@
 //!   read configuration ▸ log ▸ certificate ▸ history ▸ start the tree ▸ wait for a signal or a failure ▸ stop
 
 use actors::api::health::{Finding, Health};
-use actors::api::readiness;
 use actors::api::sd_notify::Notify;
 use actors::fabric::facts::Facts;
 use actors::telemetry::Recorder;
@@ -183,12 +182,10 @@ async fn told(terminate: &mut Signal, interrupt: &mut Signal) {
 /// What failed in earlier lives, and how the last one ended. Not to have it is no reason not to start.
 fn history(data_dir: &Path) -> History {
     let dir = data_dir.join("failures");
-    let history = History::open(&dir).unwrap_or_else(|why| {
+    History::open(&dir).unwrap_or_else(|why| {
         warn!("{}: {why}; failures are kept in memory alone", dir.display());
         History::default()
-    });
-    readiness::show_last_end(history.last_end());
-    history
+    })
 }
 
 fn stopped_early() -> anyhow::Result<()> {

@@ -11,7 +11,6 @@ use std::str::FromStr;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tracing::info;
 
 /// A supervisor that starts or stops other children answers when it is done; whoever waits less is told that it goes on.
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
@@ -122,7 +121,6 @@ impl Roll {
         // Two rows have no supervisor: the top, which has nothing above it, and a port, which its actor has.
         let path = if self.reins(path).is_none() { parent(path).unwrap_or(path) } else { path };
         let reins = self.reins(path).ok_or_else(|| SteerError::Top(path.to_owned()))?;
-        info!(%path, act = act.as_str(), %by, "steered");
         let (reply, answer) = oneshot::channel();
         let order = Order::Steer { key: reins.key, act, by: by.to_owned(), reply };
         let gone = || SteerError::NoSuch { path: path.to_owned(), near: Vec::new() };

@@ -8,7 +8,7 @@
 use super::health::{self, Check, Health};
 use super::sd_notify::Notify;
 use std::time::{Duration, Instant};
-use supervision::{Failure, LastEnd, ServiceCx};
+use supervision::{Failure, ServiceCx};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
@@ -44,14 +44,6 @@ pub async fn keep(health: Health, notify: Notify, cx: ServiceCx) -> Result<(), F
             () = cx.asked(), if looked => looked = false,
             () = cx.stop.cancelled() => return Ok(()),
         }
-    }
-}
-
-/// How the process before this one ended, as a metric.
-pub fn show_last_end(was: LastEnd) {
-    for end in LastEnd::ALL {
-        let is = f64::from(u8::from(end == was));
-        metrics::gauge!("watchtree_node_last_end", "reason" => end.as_str()).set(is);
     }
 }
 
