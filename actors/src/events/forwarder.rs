@@ -28,12 +28,14 @@ const RESUME_WITHIN: Duration = Duration::from_secs(10);
 /// while it is the same reason again: its disk is full, or what we send is refused.
 const AGAIN: Backoff = Backoff { base: Duration::from_millis(500), max: Duration::from_secs(5) };
 /// On an orderly stop, for what the cameras said last. What is not acknowledged then goes after the next start.
-const DRAIN_WITHIN: Duration = Duration::from_millis(300);
+pub const DRAIN_WITHIN: Duration = Duration::from_millis(300);
 
-/// Runs until `cx.stop`; `link` holds the connection to the relay while there is one.
+/// Runs until `cx.stop`, and then for `drain_within` at most; `link` holds the connection to the relay while there
+/// is one.
 pub async fn forward(
     outbox: Outbox,
     mut link: watch::Receiver<Option<Connection>>,
+    drain_within: Duration,
     cx: ServiceCx,
 ) -> Result<(), Failure> {
     let mut trouble = Trouble::default();
@@ -41,7 +43,7 @@ pub async fn forward(
         let connection = link.borrow_and_update().clone();
         let drained = async {
             cx.stop.cancelled().await;
-            sleep(DRAIN_WITHIN).await;
+            sleep(drain_within).await;
         };
         let changed = tokio::select! {
             () = drained => return Ok(()),
@@ -117,6 +119,8 @@ async fn session(
         let accepted = *newest.borrow_and_update();
         cx.place.note(format!("{} unacked", accepted.saturating_sub(sent.acked)));
         if stopping && sent.acked >= accepted {
+            // Answered after the acknowledgement, which the outbox would not take any more once it is stopped itself.
+            cx.waits(outbox.status()).await.map_err(text)?;
             return tx.finish().map_err(text);
         }
         let more = accepted > sent.seq && sent.window() > 0;

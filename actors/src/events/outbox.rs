@@ -311,13 +311,14 @@ impl OutboxState {
 
     fn accepted(&mut self, appended: &Appended, cx: &mut Context<Msg>) {
         let mark = self.file().mark();
+        // Before anyone is told: who stops after its last push was answered still finds the forwarder told of it.
+        self.newest.send_replace(mark.accepted);
         for (Entry { epoch, seq, event, .. }, reply) in appended.entries.iter().zip(self.waiting.drain(..)) {
             // The witness of acceptance: written before anyone is told.
             debug!(target: "watchtree::outbox", %epoch, seq, event = %event.id, revision = event.revision, "accepted");
             // Whoever gave up waiting has its event accepted all the same.
             let _ = reply.send(*seq);
         }
-        self.newest.send_replace(mark.accepted);
         metrics::counter!("watchtree_outbox_accepted_total").increment(appended.entries.len() as u64);
         show_unacked(mark.accepted - mark.acked);
         if appended.dropped > 0 {

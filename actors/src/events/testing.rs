@@ -34,8 +34,12 @@ pub fn edge(text: &str) -> Identity {
     text.parse().expect("is an identity")
 }
 
+/// What the slowest disk of a test machine may take. That an actor is found to hang is tested elsewhere.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+
 /// A tree that restarts what fails, often.
 pub async fn run(children: Vec<Node>) -> Root {
+    let children = children.into_iter().map(|child| child.answers_within(ANSWERS_WITHIN)).collect();
     let intensity = Intensity { restarts: 1000, within: Duration::from_secs(60) };
     let tree = Tree { name: "test".to_owned(), strategy: Strategy::OneForOne, intensity, children };
     Root::start(tree, Roll::default()).await.expect("starts")

@@ -67,7 +67,8 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
     };
     let forward = {
         let outbox = outbox.clone();
-        terms.service("forwarder", move |cx| forwarder::forward(outbox.clone(), relay.connections(), cx))
+        let drain_within = forwarder::DRAIN_WITHIN;
+        terms.service("forwarder", move |cx| forwarder::forward(outbox.clone(), relay.connections(), drain_within, cx))
     };
     let (health, notify) = (facts.health.clone(), ground.notify);
     let mut children = vec![
