@@ -99,8 +99,8 @@ struct TrackingState {
     live: Arc<AtomicBool>,
     tracker: Tracker,
     episode: Episode,
-    /// What an earlier life began and did not end.
-    cut: Vec<Event>,
+    /// What an earlier life began and did not end is ended.
+    took_over: bool,
     /// Events that have begun, by the tracker's number.
     open: HashMap<u64, Event>,
     /// When each was last told.
@@ -113,16 +113,14 @@ impl Actor for TrackingState {
     async fn started(&mut self, cx: &mut Context<Sight>) -> Result<(), Failure> {
         self.live.store(false, Ordering::Relaxed);
         self.progress = Some(cx.progress());
-        self.cut = self.outbox.open_events(self.settings.camera.clone()).await.map_err(Failure::error)?;
-        if !self.cut.is_empty() {
-            // Ended as the first work: an outbox that refuses for now must not keep this actor from starting.
-            let _ = cx.me().tell(Sight::Begin);
-        }
+        // As the first work: an outbox that does not answer for now must not keep this actor from starting, and with it
+        // the supervisor that all cameras have. If there is no room, what waits is work.
+        let _ = cx.me().tell(Sight::Begin);
         Ok(())
     }
 
     async fn handle(&mut self, sight: Sight, cx: &mut Context<Sight>) -> Result<(), Failure> {
-        self.end_cut().await;
+        self.take_over().await?;
         match sight {
             Sight::Begin => {}
             Sight::Judged(judgement) => self.judged(judgement).await,
@@ -152,17 +150,23 @@ impl TrackingState {
             outbox,
             progress: None,
             live,
-            cut: Vec::new(),
+            took_over: false,
             open: HashMap::new(),
             told: HashMap::new(),
         }
     }
 
-    async fn end_cut(&mut self) {
-        for event in std::mem::take(&mut self.cut) {
+    async fn take_over(&mut self) -> Result<(), Failure> {
+        if self.took_over {
+            return Ok(());
+        }
+        let cut = self.outbox.open_events(self.settings.camera.clone()).await.map_err(Failure::error)?;
+        for event in cut {
             tracing::info!(event = %event.id, label = event.label, "an event cut by a restart is ended");
             self.push(ended(event, EndReason::Restart)).await;
         }
+        self.took_over = true;
+        Ok(())
     }
 
     async fn judged(&mut self, judgement: Judgement) {

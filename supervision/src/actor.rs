@@ -17,7 +17,9 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::Instrument;
 
 /// State with behaviour: one message at a time, never waiting for another actor that may wait for it.
@@ -55,6 +57,7 @@ pub struct Context<M> {
     actor: ActorRef<Signal>,
     pulse: Arc<Pulse>,
     tasks: JoinSet<()>,
+    finished: bool,
     // The last field, so that it is dropped last.
     alive: Alive,
 }
@@ -78,13 +81,28 @@ impl<M: Send + 'static> Context<M> {
     }
 
     /// The work is finished: the actor ends after this message, without failure. One that is permanent is restarted.
-    pub fn finish(&self) {
+    pub fn finish(&mut self) {
+        self.finished = true;
         self.actor.stop(None);
     }
 
     /// For a message whose handling is long by nature.
     pub fn progress(&self) -> Progress {
         Progress(self.pulse.clone())
+    }
+
+    /// For work that nobody can end, such as on a blocking thread: while it is held, the actor is not gone, and no
+    /// successor is made.
+    pub fn token(&self) -> Token {
+        Token { _alive: self.alive.clone() }
+    }
+
+    /// As `spawn`, for work that is done once: beyond `within` it hangs, and so does the actor.
+    pub fn spawn_within(&mut self, within: Duration, work: impl Future<Output = Result<(), Failure>> + Send + 'static) {
+        self.spawn(async move {
+            let late = |_| Err(Failure::hang(format!("a task of it does not end, the limit is {within:?}")));
+            timeout(within, work).await.unwrap_or_else(late)
+        });
     }
 
     /// Runs work that waits. It ends with the actor; if it fails or panics, so does the actor.
@@ -105,6 +123,11 @@ impl<M: Send + 'static> Context<M> {
         });
         self.tasks.spawn(watched.instrument(span));
     }
+}
+
+/// Something of an actor is left while it is held.
+pub struct Token {
+    _alive: Alive,
 }
 
 /// Tells the watchdog that a long piece of work gets on.

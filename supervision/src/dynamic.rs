@@ -10,12 +10,10 @@ use crate::policy::{AutoShutdown, Intensity, Strategy};
 use crate::supervisor::Order;
 use crate::tree::{Branch, Kind, Node};
 use ractor::ActorRef;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
-
-/// For all children of a dynamic supervisor to stop, as long as they stop at once when they are told.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// The way to a dynamic supervisor. Cheap to clone; stays valid across its restarts.
 #[derive(Clone)]
@@ -25,6 +23,8 @@ struct Shared {
     name: String,
     limit: usize,
     supervisor: Mutex<Option<ActorRef<Order>>>,
+    /// Of all children so far, in milliseconds.
+    slowest_stops_within_ms: AtomicU64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,8 @@ pub enum StartError {
 impl Dynamic {
     /// At most `limit` children at once.
     pub fn new(name: impl Into<String>, limit: usize) -> Self {
-        Self(Arc::new(Shared { name: name.into(), limit, supervisor: Mutex::default() }))
+        let (supervisor, slowest_stops_within_ms) = (Mutex::default(), AtomicU64::new(0));
+        Self(Arc::new(Shared { name: name.into(), limit, supervisor, slowest_stops_within_ms }))
     }
 
     /// The supervisor, to be put into a tree once. `intensity` is of its children together.
@@ -54,7 +55,7 @@ impl Dynamic {
             children: Vec::new(),
             dynamic: Some(self.clone()),
         };
-        Node::new("supervisor", Kind::Branch(Arc::new(branch))).named(&self.0.name).stop_within(STOP_WITHIN)
+        Node::new("supervisor", Kind::Branch(Arc::new(branch))).named(&self.0.name)
     }
 
     /// Returns when the child is ready; one that fails to start is not kept.
@@ -81,6 +82,16 @@ impl Dynamic {
         let (reply, answer) = oneshot::channel();
         supervisor.send_message(make(reply)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
+    }
+
+    /// Its children stop together, so it takes as long as the one that may take longest.
+    pub(crate) fn slowest_stops_within(&self) -> Duration {
+        Duration::from_millis(self.0.slowest_stops_within_ms.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn stops_within(&self, child: &Node) {
+        let within_ms = child.stops_within().as_millis() as u64;
+        self.0.slowest_stops_within_ms.fetch_max(within_ms, Ordering::Relaxed);
     }
 
     pub(crate) fn attach(&self, supervisor: ActorRef<Order>) {

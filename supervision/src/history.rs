@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 use tracing::warn;
@@ -24,6 +24,8 @@ pub const PER_PATH_MAX: usize = 16;
 const PATHS_MAX: usize = 1024;
 /// Failures on their way to the disk. When full, the next is kept in memory alone and counted.
 const UNWRITTEN_MAX: usize = 1024;
+/// For those on their way when the process ends.
+const SETTLE_WITHIN: Duration = Duration::from_millis(500);
 /// Characters of a failure's text that are kept.
 const TEXT_CHARS_MAX: usize = 2000;
 /// The file is made shorter beyond this.
@@ -108,8 +110,24 @@ struct Inner {
 
 struct Disk {
     file: Arc<Mutex<File>>,
-    writer: SyncSender<Line>,
+    writer: SyncSender<Order>,
     last_end: LastEnd,
+}
+
+enum Order {
+    Write(Line),
+    /// What came before is written.
+    Settle(SyncSender<()>),
+}
+
+impl Disk {
+    /// Waits until what is on its way is written, and not for ever: the disk may be what stands.
+    fn settle(&self) {
+        let (done, settled) = sync_channel(1);
+        if self.writer.try_send(Order::Settle(done)).is_ok() {
+            let _ = settled.recv_timeout(SETTLE_WITHIN);
+        }
+    }
 }
 
 impl History {
@@ -128,9 +146,12 @@ impl History {
         let (writer, unwritten) = sync_channel(UNWRITTEN_MAX);
         let (memory, on_disk) = (Arc::downgrade(&history.0), file.clone());
         let work = move || {
-            for line in unwritten {
+            for order in unwritten {
                 let shorter = || memory.upgrade().map(|inner| Self(inner).lines());
-                told_once(locked(&on_disk).append(&line, shorter));
+                match order {
+                    Order::Write(line) => told_once(locked(&on_disk).append(&line, shorter)),
+                    Order::Settle(done) => drop(done.send(())),
+                }
             }
         };
         std::thread::Builder::new().name("failures".to_owned()).spawn(work)?;
@@ -157,7 +178,7 @@ impl History {
     pub(crate) fn record(&self, path: &str, failure: &Failure, then: Then, lived: Option<Duration>) {
         let record = self.remember(path, failure, then, lived);
         let Some(disk) = self.0.disk.get() else { return };
-        if let Err(TrySendError::Full(_)) = disk.writer.try_send(Line::Failed(record.into())) {
+        if disk.writer.try_send(Order::Write(Line::Failed(record.into()))).is_err() {
             metrics::counter!("watchtree_failures_unwritten_total").increment(1);
         }
     }
@@ -166,6 +187,7 @@ impl History {
     pub(crate) fn record_exit(&self, path: &str, failure: &Failure, end: LastEnd) {
         let record = self.remember(path, failure, Then::Exited, None);
         let Some(disk) = self.0.disk.get() else { return };
+        disk.settle();
         let mut file = locked(&disk.file);
         told_once(file.append(&Line::Failed(record.into()), || None));
         told_once(file.append(&Line::Ended(end), || None).and_then(|()| file.sync()));
@@ -174,6 +196,7 @@ impl History {
     /// The process ends, for this reason.
     pub fn end(&self, end: LastEnd) {
         if let Some(disk) = self.0.disk.get() {
+            disk.settle();
             let mut file = locked(&disk.file);
             told_once(file.append(&Line::Ended(end), || None).and_then(|()| file.sync()));
         }

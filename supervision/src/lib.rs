@@ -24,7 +24,7 @@ mod supervisor;
 pub mod tree;
 pub mod watchdog;
 
-pub use actor::{Actor, Context, Place, PortRow, Progress, ServiceCx};
+pub use actor::{Actor, Context, Place, PortRow, Progress, ServiceCx, Token};
 pub use dynamic::{Dynamic, StartError};
 pub use failure::{Failure, FailureKind};
 pub use history::{History, LastEnd};

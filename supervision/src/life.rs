@@ -9,33 +9,51 @@
 
 use ractor::ActorCell;
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 
 /// Held by everything that belongs to one incarnation, and dropped last.
 #[derive(Clone)]
 pub(crate) struct Alive {
     _own: mpsc::Sender<Infallible>,
-    /// A subtree is gone when all in it are.
-    _above: Option<Arc<Alive>>,
+    _above: Arc<Above>,
 }
 
+/// A subtree is gone when all in it are, but for those that were given up for lost.
+type Above = Mutex<Option<Alive>>;
+
 /// Whether anything of an incarnation is left.
-pub(crate) struct Remains(mpsc::Receiver<Infallible>);
+pub(crate) struct Remains {
+    own: mpsc::Receiver<Infallible>,
+    above: Weak<Above>,
+}
 
 impl Alive {
     pub fn new(above: Option<&Alive>) -> (Self, Remains) {
         let (own, remains) = mpsc::channel(1);
-        (Self { _own: own, _above: above.cloned().map(Arc::new) }, Remains(remains))
+        let above = Arc::new(Mutex::new(above.cloned()));
+        let remains = Remains { own: remains, above: Arc::downgrade(&above) };
+        (Self { _own: own, _above: above }, remains)
     }
 }
 
 impl Remains {
     /// Waits until nothing is left. May be dropped and called again.
     pub async fn gone(&mut self) {
-        while self.0.recv().await.is_some() {}
+        while self.own.recv().await.is_some() {}
+    }
+
+    pub fn are_gone(&mut self) -> bool {
+        matches!(self.own.try_recv(), Err(TryRecvError::Disconnected))
+    }
+
+    /// Nobody waits for it any more, and nobody is to wait for the supervisors above it because of it.
+    pub fn give_up(&self) {
+        let above = self.above.upgrade().and_then(|above| above.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(above);
     }
 }
 

@@ -5,7 +5,8 @@
 //! ractor's own mailbox has no bound, so it carries only pokes: one at a time, whatever waits here.
 //! A message leaves the queue when its handling begins. Those that still wait when the actor dies are
 //! delivered to its successor; the one in hand is dropped, which tells whoever asked at once. An
-//! incarnation that was given up for lost takes nothing more, should it come back.
+//! incarnation that was given up for lost takes nothing more, should it come back, and whoever waits for
+//! its answer is told at once too.
 //!
 //! No message is lost in silence: refused, dropped and lost ones are counted by class and reason.
 
@@ -16,6 +17,9 @@ use crate::actor::Signal;
 use crate::roll::Load;
 use ractor::ActorRef;
 use std::collections::VecDeque;
+use std::future::ready;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
@@ -70,6 +74,8 @@ struct Shared<M> {
     overflow: Overflow,
     queue: Mutex<Queue<M>>,
     space: Notify,
+    /// An incarnation was given up for lost, with the questions it had taken.
+    abandoned: Notify,
 }
 
 struct Queue<M> {
@@ -82,29 +88,39 @@ struct Queue<M> {
     life: u64,
     /// Messages taken, by all incarnations.
     handled: u64,
+    /// The number of the message at the front; the first of all has 0.
+    front: u64,
+    /// Whoever asked with a message before this one, and has no answer, gets none.
+    answered_from: u64,
+    /// The incarnation is at work on one.
+    in_hand: bool,
 }
 
 impl<M: Send + 'static> Mailbox<M> {
     /// `class` names the actor in errors and metrics; `limit` messages wait at most.
     pub fn new(class: &'static str, limit: usize, overflow: Overflow) -> Self {
-        let queue = Queue { waiting: VecDeque::new(), actor: None, poked: false, closed: false, life: 0, handled: 0 };
-        Self(Arc::new(Shared { class, limit, overflow, queue: Mutex::new(queue), space: Notify::new() }))
+        let (space, abandoned) = (Notify::new(), Notify::new());
+        Self(Arc::new(Shared { class, limit, overflow, queue: Mutex::new(Queue::new()), space, abandoned }))
     }
 
     /// Without waiting.
     pub fn tell(&self, message: M) -> Result<(), TellError> {
-        self.push(message).map_err(|(_, error)| self.refused(error))
+        self.push(message).map(|_| ()).map_err(|(_, error)| self.refused(error))
     }
 
     /// Waits for space if that is the mailbox's policy.
-    pub async fn send(&self, mut message: M) -> Result<(), TellError> {
+    pub async fn send(&self, message: M) -> Result<(), TellError> {
+        self.send_numbered(message).await.map(|_| ())
+    }
+
+    async fn send_numbered(&self, mut message: M) -> Result<u64, TellError> {
         loop {
             // Registered before the attempt, so that space made in between is not missed.
             let space = self.0.space.notified();
             match self.push(message) {
                 Err((back, TellError::Full(_))) if self.0.overflow == Overflow::Wait => message = back,
                 Err((_, error)) => return Err(self.refused(error)),
-                Ok(()) => return Ok(()),
+                Ok(number) => return Ok(number),
             }
             space.await;
         }
@@ -112,9 +128,22 @@ impl<M: Send + 'static> Mailbox<M> {
 
     /// Sends what `make` builds around a reply port and waits for the reply.
     pub async fn ask<R>(&self, make: impl FnOnce(oneshot::Sender<R>) -> M) -> Result<R, Gone> {
-        let (reply, answer) = oneshot::channel();
-        self.send(make(reply)).await.map_err(|_| Gone(self.0.class))?;
-        answer.await.map_err(|_| Gone(self.0.class))
+        let gone = || Gone(self.0.class);
+        let (reply, mut answer) = oneshot::channel();
+        let number = self.send_numbered(make(reply)).await.map_err(|_| gone())?;
+        loop {
+            let mut abandoned = pin!(self.0.abandoned.notified());
+            // Registered before the look, so that what happens in between is not missed.
+            abandoned.as_mut().enable();
+            let is_abandoned = self.lock().answered_from > number;
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer.map_err(|_| gone()),
+                // Its sender may lie on a blocked thread's stack for as long as that is blocked.
+                () = ready(()), if is_abandoned => return Err(gone()),
+                () = abandoned => {}
+            }
+        }
     }
 
     /// As `ask`, and gives up after `within`. Where overflow is `Wait`, the wait for space counts.
@@ -161,7 +190,8 @@ impl<M: Send + 'static> Mailbox<M> {
         }
     }
 
-    fn push(&self, message: M) -> Result<(), (M, TellError)> {
+    /// The message's number.
+    fn push(&self, message: M) -> Result<u64, (M, TellError)> {
         let mut queue = self.lock();
         if queue.closed {
             return Err((message, TellError::Gone(self.0.class)));
@@ -172,14 +202,16 @@ impl<M: Send + 'static> Mailbox<M> {
                 return Err((message, TellError::Full(self.0.class)));
             }
             oldest = queue.waiting.pop_front();
+            queue.front += u64::from(oldest.is_some());
             metrics::counter!("watchtree_mailbox_dropped_total", "class" => self.0.class).increment(1);
         }
+        let number = queue.front + queue.waiting.len() as u64;
         queue.waiting.push_back(message);
         queue.poke();
         // Whoever hears of its end may ask again at once, so the lock is given back first.
         drop(queue);
-        drop(oldest);
-        Ok(())
+        drop_each(oldest);
+        Ok(number)
     }
 
     /// Someone comes: what is told from here on waits for it. Returns which incarnation it is.
@@ -190,11 +222,16 @@ impl<M: Send + 'static> Mailbox<M> {
         queue.life
     }
 
-    /// Whoever has the mailbox has it no more; what waits is for the next.
+    /// Whoever has the mailbox has it no more; what waits is for the next. Questions that were taken have no answer.
     pub(crate) fn revoke(&self) {
         let mut queue = self.lock();
         queue.life += 1;
         queue.actor = None;
+        queue.answered_from = queue.front;
+        let in_hand = std::mem::take(&mut queue.in_hand);
+        drop(queue);
+        self.lost(usize::from(in_hand), "fenced");
+        self.0.abandoned.notify_waiters();
     }
 
     pub(crate) fn belongs_to(&self, life: u64) -> bool {
@@ -220,9 +257,10 @@ impl<M: Send + 'static> Mailbox<M> {
         queue.closed = true;
         queue.actor = None;
         let dropped = std::mem::take(&mut queue.waiting);
+        queue.front += dropped.len() as u64;
         drop(queue);
         self.lost(dropped.len(), "closed");
-        drop(dropped);
+        drop_each(dropped);
         self.0.space.notify_waiters();
     }
 
@@ -244,13 +282,14 @@ impl<M: Send + 'static> Mailbox<M> {
         }
         let was_full = queue.waiting.len() >= self.0.limit;
         let message = queue.waiting.pop_front();
-        queue.handled += u64::from(message.is_some());
+        let taken = u64::from(message.is_some());
+        (queue.handled, queue.front, queue.in_hand) = (queue.handled + taken, queue.front + taken, message.is_some());
         drop(queue);
         // All of them: a permit for one is lost if two places come free before the first sender looks.
         if was_full {
             self.0.space.notify_waiters();
         }
-        Some((message?, InHand { mailbox: self, done: false }))
+        Some((message?, InHand { mailbox: self, life, done: false }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<M>> {
@@ -261,6 +300,7 @@ impl<M: Send + 'static> Mailbox<M> {
 /// A message whose handling has begun. Dropped before `done`, it died with its actor.
 pub(crate) struct InHand<'a, M: Send + 'static> {
     mailbox: &'a Mailbox<M>,
+    life: u64,
     done: bool,
 }
 
@@ -272,13 +312,41 @@ impl<M: Send + 'static> InHand<'_, M> {
 
 impl<M: Send + 'static> Drop for InHand<'_, M> {
     fn drop(&mut self) {
-        if !self.done {
+        let mut queue = self.mailbox.lock();
+        // Else it was given up for lost, and its message with it.
+        let is_mine = queue.life == self.life;
+        if is_mine {
+            queue.in_hand = false;
+        }
+        drop(queue);
+        if is_mine && !self.done {
             self.mailbox.lost(1, "died");
         }
     }
 }
 
+/// What a message does when it is dropped is its own matter: if it panics, that is not for whoever drops it.
+fn drop_each<M>(messages: impl IntoIterator<Item = M>) {
+    for message in messages {
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(message)));
+    }
+}
+
 impl<M> Queue<M> {
+    fn new() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            actor: None,
+            poked: false,
+            closed: false,
+            life: 0,
+            handled: 0,
+            front: 0,
+            answered_from: 0,
+            in_hand: false,
+        }
+    }
+
     fn poke(&mut self) {
         if self.poked {
             return;

@@ -130,7 +130,8 @@ impl Backoff {
     }
 }
 
-/// The restarts that still count. Holds at most `intensity.restarts + 1` of them.
+/// The restarts that still count. Holds as many as came within the window: one more than the intensity, and the trials
+/// of one that is parked.
 #[derive(Debug)]
 pub struct RestartLog {
     intensity: Intensity,

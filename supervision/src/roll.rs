@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::history::History;
+use crate::life::Remains;
 use crate::steer::Reins;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -87,12 +88,15 @@ pub struct Roll(Arc<Inner>);
 struct Inner {
     rows: Mutex<BTreeMap<String, Entry>>,
     history: History,
+    /// Incarnations that were given up for lost, by path, also those whose supervisor is no more. One each at most for
+    /// a path and its successor: who leaves two behind is not started.
+    left_behind: Mutex<BTreeMap<String, Vec<Remains>>>,
 }
 
 impl Roll {
     /// One whose failures outlive the process.
     pub fn with_history(history: History) -> Self {
-        Self(Arc::new(Inner { rows: Mutex::default(), history }))
+        Self(Arc::new(Inner { history, ..Inner::default() }))
     }
 
     pub fn history(&self) -> &History {
@@ -120,7 +124,39 @@ impl Roll {
     /// Removes a row and those below it.
     pub(crate) fn strike(&self, path: &str) {
         let below = format!("{path}/");
-        self.lock().retain(|row, _| row != path && !row.starts_with(&below));
+        let mut rows = self.lock();
+        rows.remove(path);
+        let from = rows.range(below.clone()..);
+        let gone: Vec<_> = from.map(|(row, _)| row.clone()).take_while(|row| row.starts_with(&below)).collect();
+        gone.iter().for_each(|row| drop(rows.remove(row)));
+    }
+
+    /// Nobody waits for it any more; it is counted until it is gone.
+    pub(crate) fn leave_behind(&self, path: &str, remains: Remains) {
+        remains.give_up();
+        self.lock_left_behind().entry(path.to_owned()).or_default().push(remains);
+    }
+
+    /// How many incarnations at `path` were left behind and are still there: a thread each, or more.
+    pub(crate) fn left_behind(&self, path: &str) -> usize {
+        let mut left = self.lock_left_behind();
+        let Some(remains) = left.get_mut(path) else { return 0 };
+        remains.retain_mut(|remains| !remains.are_gone());
+        let count = remains.len();
+        if count == 0 {
+            left.remove(path);
+        }
+        count
+    }
+
+    /// How many were left behind on this node and are still there.
+    pub fn blocked(&self) -> usize {
+        let mut left = self.lock_left_behind();
+        left.retain(|_, remains| {
+            remains.retain_mut(|remains| !remains.are_gone());
+            !remains.is_empty()
+        });
+        left.values().map(Vec::len).sum()
     }
 
     pub(crate) fn reins(&self, path: &str) -> Option<Reins> {
@@ -176,6 +212,10 @@ impl Roll {
         if let Some(entry) = self.lock().get_mut(path) {
             change(&mut entry.status);
         }
+    }
+
+    fn lock_left_behind(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Remains>>> {
+        self.0.left_behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {

@@ -3,10 +3,10 @@
 use crate::life::{Alive, Ending, Leash, Remains};
 use crate::supervisor::{KILL_WITHIN, Supervisor, SupervisorStart, start_failure};
 use crate::tree::{Node, Tree};
+use crate::watchdog::{self, Heart};
 use crate::{Failure, Roll};
 use ractor::Actor;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -20,7 +20,9 @@ pub struct Root {
     ended: CancellationToken,
     path: String,
     roll: Roll,
-    stop_within: Duration,
+    node: Arc<Node>,
+    /// While it beats, what does not answer is to blame.
+    _heart: Heart,
 }
 
 impl Root {
@@ -28,7 +30,7 @@ impl Root {
     pub async fn start(tree: Tree, roll: Roll) -> Result<Self, Failure> {
         let node = Arc::new(Node::from(tree));
         let path = node.name.clone();
-        let stop_within = node.stop_within;
+        let heart = watchdog::heart(roll.history().clone());
         let ending = Ending::default();
         let (alive, remains) = Alive::new(None);
         roll.enroll(&path, node.class, None, None);
@@ -46,12 +48,13 @@ impl Root {
         })?;
         let ended = CancellationToken::new();
         let over = ended.clone().drop_guard();
+        let top = node.clone();
         tokio::spawn(async move {
             let _ = handle.await;
-            node.close_mailboxes();
+            top.close_mailboxes();
             drop(over);
         });
-        Ok(Self { leash: Leash(actor.get_cell()), remains, ending, ended, path, roll, stop_within })
+        Ok(Self { leash: Leash(actor.get_cell()), remains, ending, ended, path, roll, node, _heart: heart })
     }
 
     /// Waits until the tree has failed as a whole, and says why. Safe to drop half-way and to call again.
@@ -65,8 +68,9 @@ impl Root {
     pub async fn stop(mut self) {
         self.ending.end_for_good();
         self.leash.0.stop(None);
-        if timeout(self.stop_within, self.remains.gone()).await.is_err() {
-            error!(path = %self.path, within = ?self.stop_within, "the tree did not stop in time and is killed");
+        let within = self.node.stops_within();
+        if timeout(within, self.remains.gone()).await.is_err() {
+            error!(path = %self.path, ?within, "the tree did not stop in time and is killed");
             self.leash.0.kill();
             let _ = timeout(KILL_WITHIN, self.remains.gone()).await;
         }

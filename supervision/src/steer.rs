@@ -92,7 +92,7 @@ pub enum SteerError {
     ParkedAlready(String),
     #[error("{path} does not run ({state}); faults are committed by what runs")]
     NotRunning { path: String, state: String },
-    #[error("{0} is a supervisor; faults are committed by the actors below it")]
+    #[error("{0} is a supervisor: it panics or fails; what hangs are the actors below it")]
     Supervisor(String),
     #[error("{path} was stopped and did not start again: {failure}")]
     NotStarted { path: String, failure: String },

@@ -16,8 +16,10 @@ use crate::dynamic::StartError;
 use crate::life::{Alive, Ending};
 use crate::policy::RestartLog;
 use crate::roll::{Roll, State};
-use crate::steer::{Act, SteerError};
+use crate::steer::{Act, Fault, SteerError};
 use crate::tree::{Branch, Node};
+use crate::watchdog::Pulse;
+use futures_util::future::join_all;
 use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use slot::{Phase, Slot};
 pub(crate) use starting::start_failure;
@@ -29,6 +31,9 @@ use tokio::task::JoinSet;
 
 /// For what is left of an actor to go once it was killed. Only a blocked thread takes longer.
 pub(crate) const KILL_WITHIN: Duration = Duration::from_secs(1);
+/// One may be left behind on a blocked thread and have a successor. If that one blocks a thread too, its cause is still
+/// there: a third would only cost one more thread, and there are few.
+pub(crate) const LEFT_BEHIND_MAX: usize = 1;
 
 pub(crate) struct Supervisor;
 
@@ -39,7 +44,9 @@ pub(crate) enum Order {
     /// A parked child has been down for long enough to be tried again.
     Try { key: u64, generation: u64 },
     /// The watchdog has found this incarnation hanging.
-    Hung { key: u64, generation: u64, failure: Failure, blocks: bool },
+    Hung { pulse: Arc<Pulse>, failure: Failure, blocks: bool },
+    /// Commit this fault, for a drill.
+    Commit(Fault),
     /// An operator wants this.
     Steer { key: u64, act: Act, by: String, reply: oneshot::Sender<Result<String, SteerError>> },
     /// A new child, of a dynamic supervisor.
@@ -69,6 +76,8 @@ pub(crate) struct Supervising {
     /// In start order.
     slots: BTreeMap<u64, Slot>,
     next_key: u64,
+    /// By name.
+    keys: HashMap<String, u64>,
     /// Who sits in which slot.
     seats: HashMap<ActorId, u64>,
     /// Pauses before restarts; they end with the supervisor.
@@ -141,6 +150,7 @@ impl Supervising {
             began: Instant::now(),
             slots: BTreeMap::new(),
             next_key: 0,
+            keys: HashMap::new(),
             seats: HashMap::new(),
             pauses: JoinSet::new(),
             branch,
@@ -168,11 +178,15 @@ impl Supervising {
 
     async fn stop_all(&mut self, state: State) {
         let keys: Vec<u64> = self.slots.keys().copied().collect();
-        self.stop(&keys, state).await;
-        if self.branch.dynamic.is_some() {
-            // Nobody brings them back: whoever waits for them is told, and their rows go.
-            keys.into_iter().for_each(|key| self.forget_or_mark_done(key, None));
+        if self.branch.dynamic.is_none() {
+            return self.stop(&keys, state).await;
         }
+        // They do not know of each other, and there may be many.
+        let (me, roll) = (self.me.get_cell(), &self.roll);
+        join_all(self.slots.values_mut().map(|slot| slot.stop(&me, KILL_WITHIN, roll))).await;
+        // Nobody brings them back: whoever waits for them is told, and their rows go.
+        keys.into_iter().for_each(|key| self.forget_or_mark_done(key, None));
+        self.seats.clear();
     }
 
     /// Stops in reverse order, each within its deadline and then by force.
@@ -187,7 +201,7 @@ impl Supervising {
         if let Some(leash) = &slot.leash {
             self.seats.remove(&leash.0.get_id());
         }
-        slot.stop(&self.me.get_cell(), slot.node.stop_within, KILL_WITHIN).await;
+        slot.stop(&self.me.get_cell(), KILL_WITHIN, &self.roll).await;
         if self.ending.is_for_good() {
             slot.node.close_mailboxes();
         }
@@ -198,6 +212,23 @@ impl Supervising {
 
     fn me_cell(&self) -> ActorCell {
         self.me.get_cell()
+    }
+}
+
+impl Drop for Supervising {
+    /// If it did not stop in good order, what it had is killed with it. Its successor begins with the children that it
+    /// has by its tree; of the others nobody knows any more.
+    fn drop(&mut self) {
+        for slot in self.slots.values() {
+            if self.branch.dynamic.is_some() {
+                slot.node.close_mailboxes();
+                self.roll.strike(&slot.path);
+            } else if slot.leash.is_some() {
+                self.roll.set(&slot.path, State::Stopped, None);
+            } else {
+                self.roll.set_resumes(&slot.path, None);
+            }
+        }
     }
 }
 

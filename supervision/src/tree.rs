@@ -35,7 +35,8 @@ pub struct Node {
     pub(crate) exhausted: Exhausted,
     pub(crate) quarantine: Quarantine,
     pub(crate) backoff: Backoff,
-    pub(crate) stop_within: Duration,
+    /// `None`: as long as what is below it may take.
+    stop_within: Option<Duration>,
     pub(crate) terms: Terms,
     pub(crate) kind: Kind,
 }
@@ -119,8 +120,8 @@ impl Node {
             exhausted: Exhausted::Escalate,
             quarantine: Quarantine::default(),
             backoff: Backoff::default(),
-            stop_within: STOP_WITHIN,
-            terms: Terms { within: ANSWERS_WITHIN, holds_store: false },
+            stop_within: None,
+            terms: Terms { within: ANSWERS_WITHIN, turn_within: ANSWERS_WITHIN, holds_store: false },
             kind,
         }
     }
@@ -173,6 +174,13 @@ impl Node {
 
     /// The longest that it may be busy with one message, or silent to the watchdog; beyond it, it hangs.
     pub fn answers_within(mut self, within: Duration) -> Self {
+        (self.terms.within, self.terms.turn_within) = (within, within);
+        self
+    }
+
+    /// It waits for others with a message in its hand: so long for one message, while its own code keeps no thread for
+    /// longer than [`Node::answers_within`] lets it, which is to be said first.
+    pub fn waits_within(mut self, within: Duration) -> Self {
         self.terms.within = within;
         self
     }
@@ -189,8 +197,21 @@ impl Node {
     }
 
     pub fn stop_within(mut self, within: Duration) -> Self {
-        self.stop_within = within;
+        self.stop_within = Some(within);
         self
+    }
+
+    /// How long it may take to stop in good order.
+    pub(crate) fn stops_within(&self) -> Duration {
+        self.stop_within.unwrap_or_else(|| self.branch().map_or(STOP_WITHIN, |branch| branch.stops_within()))
+    }
+
+    /// Of one that holds a store, or has one below it: for how long a successor waits for it at most.
+    pub(crate) fn store_within(&self) -> Option<Duration> {
+        match &self.kind {
+            Kind::Leaf(_) => self.terms.holds_store.then_some(self.terms.turn_within),
+            Kind::Branch(branch) => branch.children.iter().filter_map(|child| child.store_within()).max(),
+        }
     }
 
     pub(crate) fn branch(&self) -> Option<&Arc<Branch>> {
@@ -216,9 +237,13 @@ impl Node {
 }
 
 impl Branch {
-    /// What all children may take, one after the other and with force.
-    fn stop_within(&self) -> Duration {
-        self.children.iter().map(|child| child.stop_within + KILL_WITHIN).sum::<Duration>() + STOP_WITHIN
+    /// What all children may take with force: one after the other, or together if they are dynamic.
+    fn stops_within(&self) -> Duration {
+        let children = match &self.dynamic {
+            Some(dynamic) => dynamic.slowest_stops_within() + KILL_WITHIN,
+            None => self.children.iter().map(|child| child.stops_within() + KILL_WITHIN).sum(),
+        };
+        children + STOP_WITHIN
     }
 }
 
@@ -231,8 +256,6 @@ impl From<Tree> for Node {
             children: tree.children.into_iter().map(Arc::new).collect(),
             dynamic: None,
         };
-        // Deeper trees need the sum of what their children may take.
-        let stop_within = branch.stop_within();
-        Self::new("supervisor", Kind::Branch(Arc::new(branch))).named(tree.name).stop_within(stop_within)
+        Self::new("supervisor", Kind::Branch(Arc::new(branch))).named(tree.name)
     }
 }

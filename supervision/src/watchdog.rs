@@ -16,20 +16,23 @@ mod threads;
 mod words;
 
 use crate::Failure;
-use crate::history::LastEnd;
+use crate::history::{History, LastEnd};
 pub use heart::{Heart, heart};
 pub(crate) use pulse::{Pulse, Terms};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-pub(crate) use threads::inside;
+pub(crate) use threads::{enter, inside};
 use tracing::error;
 
 /// How often the watchdog looks.
 pub const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A store or the event loop is blocked (EX_SOFTWARE of sysexits.h): whoever started the node starts it again.
 pub const EXIT_BLOCKED: i32 = 70;
+/// A supervisor waits for each thing that it does with a deadline; one that has not heard of a hang after so long
+/// never will, and with it goes what it is there for.
+const HEARD_WITHIN: Duration = Duration::from_secs(120);
 
 /// How a hang was found: the label of its metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +62,7 @@ struct Watching {
     handling: Looks,
     taken: Looks,
     asked: Looks,
+    unheard: Looks,
 }
 
 /// For how many looks a value has been the same.
@@ -101,8 +105,7 @@ pub(crate) fn watch(pulse: Arc<Pulse>) -> Watched {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     start();
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    let watching = Watching { pulse, handling: Looks::default(), taken: Looks::default(), asked: Looks::default() };
-    lock(&PULSES).get_or_insert_default().insert(id, watching);
+    lock(&PULSES).get_or_insert_default().insert(id, Watching::new(pulse));
     Watched(id)
 }
 
@@ -146,11 +149,20 @@ fn look_at_pulses() -> Vec<(Arc<Pulse>, Hang)> {
 }
 
 impl Watching {
+    fn new(pulse: Arc<Pulse>) -> Self {
+        let [handling, taken, asked, unheard] = [Looks::default(); 4];
+        Self { pulse, handling, taken, asked, unheard }
+    }
+
     fn look(&mut self) -> Option<Hang> {
+        if self.pulse.found.load(Ordering::Acquire) {
+            self.see_it_heard();
+            return None;
+        }
         let within = looks_in(self.pulse.terms.within);
         let handling = self.pulse.handling.load(Ordering::Acquire);
         // Odd: in the handler.
-        if handling % 2 == 1 {
+        if handling % 2 == 1 && self.pulse.is_ready() {
             if self.handling.see(handling) >= within {
                 return Some(Hang::Waits);
             }
@@ -171,17 +183,27 @@ impl Watching {
             }
         }
     }
+
+    fn see_it_heard(&mut self) {
+        let heard = self.pulse.heard.load(Ordering::Acquire);
+        if !heard && self.unheard.see(0) >= looks_in(HEARD_WITHIN) {
+            let text = format!("its supervisor has not heard of it for {HEARD_WITHIN:?}, so the node exits");
+            exit(&self.pulse.path, &Failure::hang(text), &self.pulse.history);
+        }
+    }
 }
 
 fn found(pulse: &Arc<Pulse>, hang: Hang) {
-    if pulse.found.swap(true, Ordering::AcqRel) {
-        return;
-    }
     let blocks = hang == Hang::Blocks || threads::is_inside(pulse);
     let hang = if blocks { Hang::Blocks } else { hang };
-    let (within, path) = (pulse.terms.within, &pulse.path);
+    let again = pulse.found.swap(true, Ordering::AcqRel);
+    // One that was found to wait and then blocks the thread on which it is killed is found once more.
+    if again && !(blocks && pulse.terms.holds_store) {
+        return;
+    }
+    let (within, turn_within, path) = (pulse.terms.within, pulse.terms.turn_within, &pulse.path);
     let failure = match hang {
-        Hang::Blocks => Failure::hang(format!("blocks a thread, the limit is {within:?}")),
+        Hang::Blocks => Failure::hang(format!("blocks a thread, the limit is {turn_within:?}")),
         Hang::Waits => Failure::hang(format!("does not finish with one message, the limit is {within:?}")),
         Hang::Silent if pulse.is_service() => {
             Failure::hang(format!("does not answer the watchdog, the limit is {within:?}"))
@@ -192,14 +214,15 @@ fn found(pulse: &Arc<Pulse>, hang: Hang) {
     if blocks && pulse.terms.holds_store {
         // Its file may be half-way through a write, and a second owner of it is worse than a restart of the node.
         let text = format!("{}; it holds a store, so the node exits", failure.text);
-        exit(pulse, &Failure { text, ..failure });
+        exit(path, &Failure { text, ..failure }, &pulse.history);
     }
     words::say(format!("{path} hangs: {failure}"));
     pulse.report(failure, blocks);
 }
 
-fn exit(pulse: &Pulse, failure: &Failure) -> ! {
-    let (path, failure, history) = (pulse.path.clone(), failure.clone(), pulse.history.clone());
+/// Ends the process with [`EXIT_BLOCKED`], and this as the reason on the books.
+pub(crate) fn exit(path: &str, failure: &Failure, history: &History) -> ! {
+    let (path, failure, history) = (path.to_owned(), failure.clone(), history.clone());
     words::exit_after(move || {
         error!(%path, %failure, "the node exits");
         history.record_exit(&path, &failure, LastEnd::Hang);

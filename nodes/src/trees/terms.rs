@@ -48,7 +48,7 @@ impl Terms {
 
     /// It may wait for a store for as long as that may take, and is slow itself after that.
     pub fn waits_for_store(&self, node: Node) -> Node {
-        node.answers_within(self.0.store_hang + self.0.hang)
+        node.answers_within(self.0.hang).waits_within(self.0.store_hang + self.0.hang)
     }
 
     /// A camera's port always has something to do, if only to see that nothing comes.

@@ -1,14 +1,17 @@
 //! How an actor runs on ractor: one poke, one batch of what waits.
 
-use super::{Actor, Context, Place, Signal};
+use super::{Actor, Context, Place, Signal, panic_text};
 use crate::Failure;
 use crate::life::Alive;
 use crate::mailbox::Mailbox;
 use crate::roll::State;
 use crate::steer::Fault;
-use crate::watchdog::{Pulse, inside};
+use crate::watchdog::{Pulse, enter, inside};
+use futures_util::FutureExt;
 use ractor::{ActorCell, ActorProcessingErr, ActorRef};
+use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -38,9 +41,13 @@ pub(crate) struct Birth {
     pub parent: ActorCell,
 }
 
+/// One incarnation. Whatever becomes of it, what it held is closed as its own work, seen by the watchdog.
 pub(crate) struct Running<A: Actor> {
-    actor: A,
-    cx: Context<A::Msg>,
+    /// Away only while it is dropped.
+    parts: Option<(A, Context<A::Msg>)>,
+    /// Its supervisor has had time to hear that it runs.
+    announced: bool,
+    pulse: Arc<Pulse>,
     span: tracing::Span,
 }
 
@@ -60,19 +67,20 @@ where
         let life = mailbox.open();
         let (watched, actor) = (pulse.clone(), myself.clone());
         let starting = async move {
-            let mut cx = Context { me: mailbox, life, place, actor, pulse, tasks: JoinSet::new(), alive };
+            let mut cx =
+                Context { me: mailbox, life, place, actor, pulse, tasks: JoinSet::new(), finished: false, alive };
             let mut actor = make()?;
             actor.started(&mut cx).await?;
             Ok::<_, Failure>((actor, cx))
         };
-        let (actor, cx) = inside(watched, starting.instrument(span.clone())).await?;
-        if cx.pulse.fence.is_cancelled() {
+        let (actor, cx) = inside(watched.clone(), starting.instrument(span.clone())).await?;
+        if watched.fence.is_cancelled() {
             return Err(Failure::stopped("started after its supervisor had given it up").into());
         }
         cx.place.says(State::Running);
         cx.me.attach(myself, life);
-        cx.pulse.ready.store(true, std::sync::atomic::Ordering::Release);
-        Ok(Some(Running { actor, cx, span }))
+        watched.has_started();
+        Ok(Some(Running { parts: Some((actor, cx)), announced: false, pulse: watched, span }))
     }
 
     async fn handle(
@@ -81,22 +89,39 @@ where
         signal: Signal,
         running: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(running) = running else { return Ok(()) };
-        let (span, pulse) = (running.span.clone(), running.cx.pulse.clone());
-        match signal {
-            Signal::Work => inside(pulse, running.work()).instrument(span).await?,
-            Signal::Fail(failure) => return Err(failure.into()),
-            Signal::Finished => myself.stop(None),
-            Signal::Commit(fault) if pulse.is_service() => pulse.inject(fault),
-            Signal::Commit(fault) => inside(pulse.clone(), commit(&pulse, fault)).instrument(span).await?,
+        let Some(now) = running else { return Ok(()) };
+        if !now.announced {
+            // ractor has just woken the supervisor, whom the runtime keeps for this thread alone: if the first message
+            // blocks it, nobody would hear of that.
+            now.announced = true;
+            tokio::task::yield_now().await;
         }
-        Ok(())
+        let (span, pulse) = (now.span.clone(), now.pulse.clone());
+        let turn = match signal {
+            Signal::Work => caught(inside(pulse, now.work())).instrument(span).await,
+            Signal::Fail(failure) => Err(failure),
+            Signal::Finished => {
+                myself.stop(None);
+                Ok(())
+            }
+            Signal::Commit(fault) if pulse.is_service() => {
+                pulse.inject(fault);
+                Ok(())
+            }
+            Signal::Commit(fault) => caught(inside(pulse.clone(), commit(&pulse, fault))).instrument(span).await,
+        };
+        let Err(failure) = turn else { return Ok(()) };
+        // Before its supervisor is told, which could be waiting for this very thread until all is closed.
+        if let Some(running) = running.take() {
+            running.close_after(&failure);
+        }
+        Err(failure.into())
     }
 
     async fn post_stop(&self, _myself: ActorRef<Signal>, running: &mut Self::State) -> Result<(), ActorProcessingErr> {
         if let Some(mut running) = running.take() {
-            let (span, pulse) = (running.span.clone(), running.cx.pulse.clone());
-            inside(pulse, running.actor.stopping(&mut running.cx)).instrument(span).await;
+            let (span, pulse) = (running.span.clone(), running.pulse.clone());
+            inside(pulse, running.stopping()).instrument(span).await;
         }
         Ok(())
     }
@@ -104,21 +129,55 @@ where
 
 impl<A: Actor> Running<A> {
     async fn work(&mut self) -> Result<(), Failure> {
-        let (me, life, pulse) = (self.cx.me.clone(), self.cx.life, self.cx.pulse.clone());
+        let Some((actor, cx)) = &mut self.parts else { return Ok(()) };
+        let (me, life, pulse) = (cx.me.clone(), cx.life, &self.pulse);
         // What comes meanwhile is the next batch; else a busy mailbox would never settle.
         for _ in 0..me.begin_batch(life) {
             let Some((message, in_hand)) = me.pop(life) else { break };
             let _handling = pulse.handling();
-            self.actor.handle(message, &mut self.cx).await?;
+            actor.handle(message, cx).await?;
             in_hand.done();
+            if cx.finished || pulse.fence.is_cancelled() {
+                break;
+            }
         }
         if !me.belongs_to(life) {
             // Given up for lost: what it would commit now is its successor's to do.
             return Ok(());
         }
         let _handling = pulse.handling();
-        self.actor.settled(&mut self.cx).await
+        actor.settled(cx).await
     }
+
+    fn close_after(self, failure: &Failure) {
+        if let Some((_, cx)) = &self.parts {
+            // For whoever wonders, should it take long.
+            cx.note(format!("closes after {failure}"));
+        }
+    }
+
+    async fn stopping(&mut self) {
+        if let Some((actor, cx)) = &mut self.parts {
+            let _handling = self.pulse.handling();
+            actor.stopping(cx).await;
+        }
+    }
+}
+
+impl<A: Actor> Drop for Running<A> {
+    fn drop(&mut self) {
+        {
+            let _inside = enter(&self.pulse);
+            drop(self.parts.take());
+        }
+        self.pulse.leaves();
+    }
+}
+
+/// A panic is a failure like any other.
+async fn caught(turn: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let turn = AssertUnwindSafe(turn).catch_unwind().await;
+    turn.unwrap_or_else(|panic| Err(Failure::panic(panic_text(panic.as_ref()))))
 }
 
 async fn commit(pulse: &Pulse, fault: Fault) -> Result<(), Failure> {

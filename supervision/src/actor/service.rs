@@ -2,7 +2,7 @@
 
 use super::{Actor, Context, Place, Signal};
 use crate::Failure;
-use crate::watchdog::Pulse;
+use crate::watchdog::{Pulse, inside};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -30,6 +30,13 @@ impl ServiceCx {
     /// service's loop: one that is silent for longer than its limit hangs, and is killed and restarted.
     pub async fn asked(&self) {
         self.pulse.asked().await;
+    }
+
+    /// For work that the service spawns: a thread that it blocks is blocked by this service, and it ends, with `None`,
+    /// when a successor has taken over.
+    pub fn watched<T>(&self, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+        let pulse = self.pulse.clone();
+        async move { pulse.fence.clone().run_until_cancelled_owned(inside(pulse, work)).await }
     }
 
     /// Answers the watchdog during a wait that has a limit of its own.

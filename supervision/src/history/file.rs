@@ -48,9 +48,12 @@ impl File {
         }
         // One write: a kill leaves a whole line or none of it, as far as the kernel is concerned.
         let written = self.to.write_all(&text);
-        // A disk that is full takes a part.
-        self.torn = written.is_err() && self.to.set_len(self.bytes).is_err();
-        written?;
+        if written.is_err() {
+            // A disk that is full takes a part, which is taken back; what was torn before still is.
+            self.torn |= self.to.set_len(self.bytes).is_err();
+            return written;
+        }
+        self.torn = false;
         self.bytes += text.len() as u64;
         if self.bytes <= self.bytes_max {
             return Ok(());

@@ -4,9 +4,12 @@ use super::{Order, Phase, Supervising, jitter};
 use crate::history::Then;
 use crate::policy::{Exhausted, Restart};
 use crate::roll::State;
-use crate::{Failure, FailureKind};
-use std::time::{Duration, SystemTime};
+use crate::{Failure, FailureKind, watchdog};
+use std::time::{Duration, Instant, SystemTime};
 use tracing::{error, info, warn};
+
+/// How often it is looked whether a predecessor has closed its store.
+const STORE_EVERY: Duration = Duration::from_millis(200);
 
 /// What is to be done after a failure.
 pub(super) enum Verdict {
@@ -36,6 +39,10 @@ impl Supervising {
         let Some(slot) = self.slots.get_mut(&key) else { return Ok(Verdict::Wait) };
         let node = slot.node.clone();
         let lived = slot.vacate();
+        if let Some(since) = slot.store_held {
+            self.wait_for_store(key, since);
+            return Ok(Verdict::Wait);
+        }
         count_failure(node.class, &failure);
         if !node.restart.restarts(true) {
             self.note_failure(key, &failure, Then::Ended, lived);
@@ -47,6 +54,13 @@ impl Supervising {
         }
         let earlier = slot.log.recent(now);
         let too_many_of_it = slot.log.count(now) || slot.phase == Phase::OnTrial;
+        let path = slot.path.clone();
+        if self.is_crowded(&path) {
+            // Whatever else it would be: another start would cost another thread.
+            self.note_failure(key, &failure, Then::Parked, lived);
+            self.park(key, failure);
+            return Ok(Verdict::StartFrom(key));
+        }
         match node.exhausted {
             Exhausted::Park if too_many_of_it => {
                 self.note_failure(key, &failure, Then::Parked, lived);
@@ -65,6 +79,21 @@ impl Supervising {
         Ok(self.plan_restart(key, failure, earlier))
     }
 
+    /// Its predecessor's file must not have two owners. Whether it closes is no matter of restarts: nobody has failed
+    /// meanwhile, and others need their supervisor.
+    fn wait_for_store(&mut self, key: u64, since: Instant) {
+        let Some(slot) = self.slots.get(&key) else { return };
+        let within = slot.node.store_within().unwrap_or_default();
+        if since.elapsed() > within {
+            let text = format!("its predecessor has not let go of its store for {within:?}, so the node exits");
+            watchdog::exit(&slot.path, &Failure::hang(text), self.roll.history());
+        }
+        self.roll.set(&slot.path, State::Backoff, None);
+        self.roll.note(&slot.path, "its predecessor still has its store".to_owned());
+        let generation = slot.generation;
+        self.remind(STORE_EVERY, Order::Restart { key, generation });
+    }
+
     fn plan_restart(&mut self, key: u64, failure: Failure, earlier: u32) -> Verdict {
         let Some(slot) = self.slots.get(&key) else { return Verdict::Wait };
         let pause = slot.node.backoff.pause(earlier, jitter());
@@ -80,10 +109,7 @@ impl Supervising {
 
     /// Those whom the strategy takes down with the one that failed.
     async fn stop_affected(&mut self, key: u64) {
-        let keys: Vec<u64> = self.slots.keys().copied().collect();
-        let Some(index) = keys.iter().position(|other| *other == key) else { return };
-        let affected = self.branch.strategy.affected(index, keys.len());
-        let others: Vec<u64> = keys[affected].iter().copied().filter(|other| *other != key).collect();
+        let others: Vec<u64> = self.affected(key).into_iter().filter(|other| *other != key).collect();
         self.stop(&others, State::Backoff).await;
         for other in others {
             // OTP: a temporary child is not started again with its siblings.
@@ -154,6 +180,7 @@ impl Supervising {
         slot.phase = Phase::Done;
         if self.branch.dynamic.is_some() {
             self.roll.strike(&slot.path);
+            self.keys.remove(&slot.node.name);
             self.slots.remove(&key);
             return;
         }

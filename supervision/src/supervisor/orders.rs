@@ -4,12 +4,14 @@ use super::{Order, Phase, Supervising};
 use crate::actor::Signal;
 use crate::dynamic::StartError;
 use crate::history::Then;
+use crate::life::Leash;
 use crate::policy::RestartLog;
 use crate::roll::State;
 use crate::steer::{Act, Fault, SteerError};
 use crate::tree::Node;
 use crate::{Failure, FailureKind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tracing::info;
 
 impl Supervising {
@@ -17,10 +19,18 @@ impl Supervising {
         match order {
             Order::Restart { key, generation } if self.is_current(key, generation) => self.restart(key).await,
             Order::Try { key, generation } if self.is_current(key, generation) => self.try_again(key).await,
-            Order::Hung { key, generation, failure, blocks } if self.is_current(key, generation) => {
-                self.child_hung(key, failure, blocks).await
+            Order::Hung { pulse, failure, blocks } => {
+                pulse.heard.store(true, Ordering::Release);
+                let key = pulse.reins.key;
+                if self.is_current(key, pulse.generation) {
+                    self.child_hung(key, failure, blocks).await
+                } else {
+                    Ok(())
+                }
             }
-            Order::Restart { .. } | Order::Try { .. } | Order::Hung { .. } => Ok(()),
+            Order::Restart { .. } | Order::Try { .. } => Ok(()),
+            Order::Commit(Fault::Panic) => panic!("injected"),
+            Order::Commit(_) => Err(Failure::error("injected")),
             Order::Steer { key, act, by, reply } => {
                 let (answer, outcome) = self.steer(key, act, &by).await;
                 // Whoever asked may have left.
@@ -65,9 +75,7 @@ impl Supervising {
         self.seats.remove(&leash.0.get_id());
         leash.0.unlink(self.me.get_cell());
         if blocks {
-            // No use in waiting for it to go.
-            slot.remains = None;
-            slot.fence();
+            slot.leave_behind(&self.roll);
         }
         self.child_failed(key, failure).await
     }
@@ -96,11 +104,15 @@ impl Supervising {
     fn inject(&self, key: u64, fault: Fault) -> Result<String, SteerError> {
         let slot = &self.slots[&key];
         let path = slot.path.clone();
-        if slot.node.branch().is_some() {
+        let is_supervisor = slot.node.branch().is_some();
+        if is_supervisor && matches!(fault, Fault::Hang | Fault::Block) {
             return Err(SteerError::Supervisor(path));
         }
-        let sent = slot.leash.as_ref().is_some_and(|leash| leash.0.send_message(Signal::Commit(fault)).is_ok());
-        if sent {
+        let commit = |leash: &Leash| match is_supervisor {
+            true => leash.0.send_message(Order::Commit(fault)).is_ok(),
+            false => leash.0.send_message(Signal::Commit(fault)).is_ok(),
+        };
+        if slot.leash.as_ref().is_some_and(commit) {
             return Ok(format!("{path} was given the fault {fault}"));
         }
         let state = self.roll.get(&path).map_or("gone", |status| status.state.as_str()).to_owned();
@@ -147,12 +159,17 @@ impl Supervising {
     async fn add(&mut self, child: Node) -> Result<(), StartError> {
         let Some(dynamic) = self.branch.dynamic.clone() else { return Err(StartError::Gone(self.path.clone())) };
         let name = dynamic.name().to_owned();
-        if self.slots.len() >= dynamic.limit() {
-            return Err(StartError::Full { name, limit: dynamic.limit() });
+        let refusal = if self.slots.len() >= dynamic.limit() {
+            Some(StartError::Full { name, limit: dynamic.limit() })
+        } else {
+            self.keys.contains_key(&child.name).then(|| StartError::Taken { name, child: child.name.clone() })
+        };
+        if let Some(refusal) = refusal {
+            // Nobody comes for what was told it already.
+            child.close_mailboxes();
+            return Err(refusal);
         }
-        if self.slots.values().any(|slot| slot.node.name == child.name) {
-            return Err(StartError::Taken { name, child: child.name });
-        }
+        dynamic.stops_within(&child);
         let key = self.make_room(Arc::new(child));
         self.start(key).await.map_err(|failure| {
             // As in OTP, a child that does not start was never there.
@@ -162,9 +179,7 @@ impl Supervising {
     }
 
     async fn remove(&mut self, name: &str) -> bool {
-        let Some(key) = self.slots.iter().find(|(_, slot)| slot.node.name == name).map(|(key, _)| *key) else {
-            return false;
-        };
+        let Some(key) = self.keys.get(name).copied() else { return false };
         self.stop_one(key, State::Stopped).await;
         self.forget_or_mark_done(key, None);
         true

@@ -3,11 +3,11 @@
 use crate::Failure;
 use crate::life::{Ending, Leash, Remains};
 use crate::policy::{Intensity, Restart, RestartLog};
+use crate::roll::Roll;
 use crate::tree::Node;
 use crate::watchdog::{Pulse, Watched};
 use ractor::ActorCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tracing::{error, warn};
@@ -32,6 +32,8 @@ pub(super) struct Slot {
     pub quarantines: u32,
     /// Since when it is ready.
     pub ready: Option<Instant>,
+    /// Since when a successor waits for a store that its predecessor has.
+    pub store_held: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,7 @@ impl Slot {
             phase: Phase::Wanted,
             quarantines: 0,
             ready: None,
+            store_held: None,
         }
     }
 
@@ -83,7 +86,7 @@ impl Slot {
     /// One that is down or going down takes no messages, and is not to be blamed for it.
     fn rest(&self) {
         if let Some((pulse, _)) = &self.pulse {
-            pulse.ready.store(false, Ordering::Release);
+            pulse.leaves();
         }
     }
 
@@ -97,22 +100,35 @@ impl Slot {
 
     /// Two incarnations never overlap: the second would find the first one's files open. One that blocks a thread
     /// cannot be ended, and is fenced instead: its mailbox and its place belong to the successor.
-    pub async fn clear(&mut self, within: Duration) -> Result<(), Failure> {
+    pub async fn clear(&mut self, within: Duration, roll: &Roll) -> Result<(), Failure> {
+        // Who has waited once comes back for it: others need their supervisor meanwhile.
+        let within = if self.store_held.is_some() { Duration::ZERO } else { within };
         if !self.is_gone(within).await {
-            if self.node.terms.holds_store {
-                // No fence keeps it from its file. If its thread stays blocked, the watchdog ends the process.
+            if self.node.store_within().is_some() {
+                // No fence keeps it from its file.
+                self.store_held.get_or_insert_with(Instant::now);
                 return Err(Failure::hang("its predecessor still has its store"));
             }
             error!(path = %self.path, "its predecessor blocks a thread and is fenced");
-            self.remains = None;
+            self.leave_behind(roll);
         }
+        self.store_held = None;
         // Also one that is gone: nothing of it is to speak for its successor.
         self.fence();
         Ok(())
     }
 
+    /// It blocks a thread: no use in waiting for it to go.
+    pub fn leave_behind(&mut self, roll: &Roll) {
+        if let Some(remains) = self.remains.take() {
+            roll.leave_behind(&self.path, remains);
+        }
+        self.fence();
+    }
+
     /// In good order within `within`, then by force; `kill_within` is for what is left after that.
-    pub async fn stop(&mut self, supervisor: &ActorCell, within: Duration, kill_within: Duration) {
+    pub async fn stop(&mut self, supervisor: &ActorCell, kill_within: Duration, roll: &Roll) {
+        let within = self.node.stops_within();
         self.generation += 1;
         self.ready = None;
         self.rest();
@@ -127,8 +143,14 @@ impl Slot {
             }
             warn!(path = %self.path, ?within, "did not stop in time and is killed");
         }
-        if !self.is_gone(kill_within).await {
-            error!(path = %self.path, "blocks a thread and is left behind");
+        if self.is_gone(kill_within).await {
+            return;
+        }
+        error!(path = %self.path, "blocks a thread and is left behind");
+        match &self.remains {
+            // A successor waits for it all the same, and nobody else does.
+            Some(remains) if self.node.store_within().is_some() => remains.give_up(),
+            _ => self.leave_behind(roll),
         }
     }
 
@@ -139,5 +161,14 @@ impl Slot {
             self.remains = None;
         }
         gone
+    }
+}
+
+impl Drop for Slot {
+    /// With its supervisor's end it is killed, and is to do and say nothing more.
+    fn drop(&mut self) {
+        if let Some((pulse, _)) = &self.pulse {
+            pulse.fence.cancel();
+        }
     }
 }

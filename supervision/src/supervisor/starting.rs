@@ -1,10 +1,10 @@
 //! How a supervisor starts its children: all in order, or one again.
 //!
 //! While it starts a child it hears nothing else, at most for `START_WITHIN` a child; an end of the
-//! tree is heard at once.
+//! tree is heard, nearly at once.
 
 use super::ended::Verdict;
-use super::{KILL_WITHIN, Order, Phase, Slot, Supervising, Supervisor, SupervisorStart};
+use super::{KILL_WITHIN, LEFT_BEHIND_MAX, Order, Phase, Slot, Supervising, Supervisor, SupervisorStart};
 use crate::actor::failure_of;
 use crate::actor::place::Place;
 use crate::actor::runner::Birth;
@@ -18,14 +18,17 @@ use crate::{Failure, FailureKind};
 use ractor::{Actor, ActorCell, SpawnErr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 /// From the start of an actor to its first readiness; a start that takes longer has failed. Longer for one that may
 /// be silent for long: what is slow to write to is slow to open.
 const START_WITHIN: Duration = Duration::from_secs(20);
+/// When the tree ends while a child starts, for one that is nearly there: it is then stopped in good order like others.
+const START_GRACE: Duration = Duration::from_millis(250);
 
 impl Supervising {
     /// A place for one more child, after the others.
@@ -39,6 +42,7 @@ impl Supervising {
         };
         let reins = Reins { supervisor: self.me.clone(), key };
         self.roll.enroll(&path, node.class, gauge, Some(reins));
+        self.keys.insert(node.name.clone(), key);
         self.slots.insert(key, Slot::new(node, path, self.branch.intensity));
         key
     }
@@ -52,7 +56,9 @@ impl Supervising {
                 continue;
             }
             let Err(failure) = self.start(key).await else { continue };
-            if self.slots[&key].node.exhausted == Exhausted::Park && !self.ending.is_ending() {
+            let slot = &self.slots[&key];
+            let costs_itself = slot.node.exhausted == Exhausted::Park || self.is_crowded(&slot.path);
+            if costs_itself && !self.ending.is_ending() {
                 self.start_later(key, failure).await?;
                 if self.branch.strategy == Strategy::RestForOne {
                     // Those after it start with it.
@@ -92,7 +98,12 @@ impl Supervising {
         let Some(slot) = self.slots.get_mut(&key) else { return Err(Failure::stopped("was forgotten")) };
         slot.generation += 1;
         self.roll.set(&slot.path, State::Starting, None);
-        slot.clear(KILL_WITHIN).await?;
+        slot.clear(KILL_WITHIN, &self.roll).await?;
+        let left_behind = self.roll.left_behind(&slot.path);
+        if left_behind > LEFT_BEHIND_MAX {
+            let text = format!("{left_behind} earlier ones still block a thread each; it starts when they are gone");
+            return Err(Failure::hang(text));
+        }
         let (alive, remains) = Alive::new(Some(&self.alive));
         slot.remains = Some(remains);
         let node = slot.node.clone();
@@ -117,23 +128,22 @@ impl Supervising {
         let place = Place::new(&slot.path, self.roll.clone(), pulse.fence.clone());
         let fence = pulse.fence.clone();
         let birth = Birth { place, pulse, alive, parent: self.me.get_cell() };
-        // A task of its own: a start that blocks its thread must not block its supervisor.
-        let mut spawning = tokio::spawn((leaf.spawn)(birth));
         let within = START_WITHIN.max(2 * node.terms.within);
-        let started = tokio::select! {
+        let starting = Birthing::begin((leaf.spawn)(birth), fence);
+        let ended = async {
+            self.ending.begun().await;
+            sleep(START_GRACE).await;
+        };
+        tokio::select! {
             biased;
-            () = self.ending.begun() => None,
-            started = timeout(within, &mut spawning) => Some(started),
-        };
-        let failure = match started {
-            Some(Ok(Ok(Ok(cell)))) => return Ok(cell),
-            Some(Ok(Ok(Err(error)))) => return Err(start_failure(error)),
-            Some(Ok(Err(error))) => return Err(Failure::start(error)),
-            Some(Err(_)) => Failure::hang(format!("did not start within {within:?}")),
-            None => Failure::stopped("stopped while it started"),
-        };
-        give_up(spawning, &fence);
-        Err(failure)
+            () = ended => Err(Failure::stopped("stopped while it started")),
+            started = timeout(within, starting.end()) => match started {
+                Ok(Ok(Ok(cell))) => Ok(cell),
+                Ok(Ok(Err(error))) => Err(start_failure(error)),
+                Ok(Err(error)) => Err(Failure::start(error)),
+                Err(_) => Err(Failure::hang(format!("did not start within {within:?}"))),
+            },
+        }
     }
 
     async fn start_branch(&mut self, key: u64, node: &Arc<Node>, alive: Alive) -> Result<ActorCell, Failure> {
@@ -147,16 +157,29 @@ impl Supervising {
 
     /// Starts the child, and those that the strategy took down with it.
     pub(super) async fn start_from(&mut self, failed: u64) -> Result<(), (u64, Failure)> {
-        let keys: Vec<u64> = self.slots.keys().copied().collect();
-        let Some(index) = keys.iter().position(|other| *other == failed) else { return Ok(()) };
-        for key in &keys[self.branch.strategy.affected(index, keys.len())] {
-            if !self.slots.get(key).is_some_and(Slot::is_missing) || self.stays_held(*key) {
+        for key in self.affected(failed) {
+            if !self.slots.get(&key).is_some_and(Slot::is_missing) || self.stays_held(key) {
                 continue;
             }
-            let reason = if *key == failed { self.last_reason(*key) } else { "sibling" };
-            self.start_again(*key, reason).await.map_err(|failure| (*key, failure))?;
+            let reason = if key == failed { self.last_reason(key) } else { "sibling" };
+            self.start_again(key, reason).await.map_err(|failure| (key, failure))?;
         }
         Ok(())
+    }
+
+    /// Whom the strategy takes down with this child, itself included, in start order.
+    pub(super) fn affected(&self, key: u64) -> Vec<u64> {
+        if self.branch.strategy == Strategy::OneForOne {
+            return self.slots.contains_key(&key).then_some(key).into_iter().collect();
+        }
+        let keys: Vec<u64> = self.slots.keys().copied().collect();
+        let index = keys.iter().position(|other| *other == key);
+        index.map_or_else(Vec::new, |index| keys[self.branch.strategy.affected(index, keys.len())].to_vec())
+    }
+
+    /// So many were left behind there on blocked threads that another is not started.
+    pub(super) fn is_crowded(&self, path: &str) -> bool {
+        self.roll.left_behind(path) > LEFT_BEHIND_MAX
     }
 
     fn last_reason(&self, key: u64) -> &'static str {
@@ -189,15 +212,42 @@ impl Supervising {
     }
 }
 
-/// A start that blocks its thread cannot be aborted; if it comes to its end after all, nobody is there for it.
-fn give_up(spawning: JoinHandle<Result<ActorCell, SpawnErr>>, fence: &CancellationToken) {
-    fence.cancel();
-    spawning.abort();
-    tokio::spawn(async move {
-        if let Ok(Ok(cell)) = spawning.await {
-            cell.kill();
+type Born = Result<ActorCell, SpawnErr>;
+
+/// A start under way, in a task of its own: one that blocks its thread must not block its supervisor. If it is not
+/// waited for to its end, nobody is there for what may come of it.
+struct Birthing {
+    task: Option<JoinHandle<Born>>,
+    fence: CancellationToken,
+}
+
+impl Birthing {
+    fn begin(spawning: impl Future<Output = Born> + Send + 'static, fence: CancellationToken) -> Self {
+        Self { task: Some(tokio::spawn(spawning)), fence }
+    }
+
+    async fn end(mut self) -> Result<Born, JoinError> {
+        let task = self.task.as_mut().expect("it is taken only below and by drop");
+        let born = task.await;
+        self.task = None;
+        born
+    }
+}
+
+impl Drop for Birthing {
+    fn drop(&mut self) {
+        let Some(task) = self.task.take() else { return };
+        self.fence.cancel();
+        task.abort();
+        // Outside of a runtime nothing runs that could come to its end.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                if let Ok(Ok(cell)) = task.await {
+                    cell.kill();
+                }
+            });
         }
-    });
+    }
 }
 
 pub(crate) fn start_failure(error: SpawnErr) -> Failure {

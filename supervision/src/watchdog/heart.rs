@@ -1,10 +1,11 @@
 //! The event loop's heart: while it beats, actors can answer; when it stands for long, the process exits.
 
-use super::{LOOK_EVERY, Looks, lock, looks_in, start, words};
+use super::{LOOK_EVERY, Looks, lock, looks_in, start, threads, words};
 use crate::history::{History, LastEnd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tracing::error;
 
 /// An event loop that has not turned for so long never will.
@@ -20,14 +21,24 @@ pub struct Heart {
 
 struct Beating {
     beats: AtomicU64,
+    runtime: Handle,
     /// Where it is written down that the loop stood.
     history: History,
+}
+
+impl Beating {
+    /// A thread that was woken by the runtime's timers or sockets and is then blocked by what it was woken for leaves
+    /// them to nobody: the other threads sleep until somebody wakes them. Work from outside does, and the thread that
+    /// takes it looks after them from then on.
+    fn wake_the_others(&self) {
+        drop(self.runtime.spawn(async {}));
+    }
 }
 
 /// Watches the runtime of the caller.
 pub fn heart(history: History) -> Heart {
     start();
-    let beating = Arc::new(Beating { beats: AtomicU64::new(0), history });
+    let beating = Arc::new(Beating { beats: AtomicU64::new(0), runtime: Handle::current(), history });
     lock(&HEARTS).push((Arc::downgrade(&beating), Looks::default()));
     let beats = beating.clone();
     let task = tokio::spawn(async move {
@@ -61,10 +72,14 @@ pub(super) fn all_beat() -> bool {
         let Some(heart) = heart.upgrade() else { continue };
         let same = looks.see(heart.beats.load(Ordering::Relaxed));
         turns &= same == 0;
+        if same > 0 {
+            heart.wake_the_others();
+        }
         if same >= looks_in(LOOP_WITHIN) {
             let history = heart.history.clone();
             words::exit_after(move || {
-                error!("the event loop has not turned for {LOOP_WITHIN:?}: the node exits");
+                let blocked = threads::occupants();
+                error!(?blocked, "the event loop has not turned for {LOOP_WITHIN:?}: the node exits");
                 history.end(LastEnd::Hang);
             });
         }

@@ -18,8 +18,21 @@ use tokio_util::sync::CancellationToken;
 /// How long an actor may be silent, and what it costs if its thread is blocked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
+    /// Busy with one message, or silent.
     pub within: Duration,
+    /// In its own code, without giving the thread back.
+    pub turn_within: Duration,
     pub holds_store: bool,
+}
+
+/// Where in its life it is, as far as blame goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// A start has a limit of its own, the supervisor's.
+    Starts,
+    Ready,
+    /// It is down or going down: it takes no messages and is not to be blamed for that.
+    Leaves,
 }
 
 pub(crate) struct Pulse {
@@ -34,10 +47,12 @@ pub(crate) struct Pulse {
     pub handling: AtomicU64,
     /// What waits for it, and what it has taken.
     gauge: Gauge,
-    /// It has started. A start has a limit of its own, the supervisor's.
-    pub ready: AtomicBool,
+    /// A [`Stage`].
+    stage: AtomicU8,
     /// A hang was found; it is told once.
     pub found: AtomicBool,
+    /// Its supervisor has heard of it.
+    pub heard: AtomicBool,
     /// Cancelled when a successor takes over while a thread is still blocked in this one's code.
     pub fence: CancellationToken,
     service: ServicePulse,
@@ -55,8 +70,10 @@ struct ServicePulse {
     waker: AtomicWaker,
 }
 
-/// An injected block ends when the actor was fenced, so that a drill does not cost a thread for ever.
+/// An injected block ends some time after the actor was fenced, so that a drill does not cost a thread for ever.
 const BLOCK_MAX: Duration = Duration::from_secs(60);
+/// What comes back then finds a successor at work, as one that was really blocked would.
+const BLOCK_AFTER_FENCE: Duration = Duration::from_secs(2);
 
 impl Pulse {
     pub fn new(
@@ -77,11 +94,33 @@ impl Pulse {
             history,
             handling: AtomicU64::new(0),
             gauge,
-            ready: AtomicBool::new(false),
+            stage: AtomicU8::new(Stage::Starts as u8),
             found: AtomicBool::new(false),
+            heard: AtomicBool::new(false),
             fence: CancellationToken::new(),
             service: ServicePulse::default(),
         })
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.stage.load(Ordering::Acquire) == Stage::Ready as u8
+    }
+
+    /// It has started.
+    pub fn has_started(&self) {
+        self.stage.store(Stage::Ready as u8, Ordering::Release);
+    }
+
+    /// It is no more, or is told to go.
+    pub fn leaves(&self) {
+        self.stage.store(Stage::Leaves as u8, Ordering::Release);
+    }
+
+    /// Whether a thread that stays in its code is a hang. A store's file may be half-way through a write also on the
+    /// way out; whatever else is on the way out is given up by its supervisor.
+    pub fn is_blamed_for_its_thread(&self) -> bool {
+        let leaves = self.stage.load(Ordering::Acquire) == Stage::Leaves as u8;
+        self.is_ready() || (leaves && self.terms.holds_store)
     }
 
     /// One message is being handled until the guard is dropped.
@@ -92,14 +131,14 @@ impl Pulse {
 
     /// How many messages it has taken, if others wait and it is not at work on one.
     pub fn leaves_waiting(&self) -> Option<u64> {
-        let idle = self.ready.load(Ordering::Acquire) && self.handling.load(Ordering::Acquire).is_multiple_of(2);
+        let idle = self.is_ready() && self.handling.load(Ordering::Acquire).is_multiple_of(2);
         let load = idle.then(|| (self.gauge)())?;
         (load.depth > 0).then_some(load.handled)
     }
 
     /// Asks a service; the number of the question if an earlier one has no answer yet.
     pub fn ring(&self) -> Option<u64> {
-        if !self.service.runs.load(Ordering::Acquire) {
+        if !self.service.runs.load(Ordering::Acquire) || !self.is_ready() {
             return None;
         }
         let asked = self.service.asked.load(Ordering::Relaxed);
@@ -126,10 +165,12 @@ impl Pulse {
         self.service.runs.load(Ordering::Acquire)
     }
 
-    pub fn report(&self, failure: Failure, blocks: bool) {
-        let order = Order::Hung { key: self.reins.key, generation: self.generation, failure, blocks };
-        // Fails only if the supervisor ends, and its children with it.
-        let _ = self.reins.supervisor.send_message(order);
+    pub fn report(self: &Arc<Self>, failure: Failure, blocks: bool) {
+        let order = Order::Hung { pulse: self.clone(), failure, blocks };
+        if self.reins.supervisor.send_message(order).is_err() {
+            // The supervisor ends, and its children with it.
+            self.heard.store(true, Ordering::Release);
+        }
     }
 
     /// Has a service's body commit `fault` at its next turn.
@@ -176,6 +217,7 @@ impl Pulse {
                 while !self.fence.is_cancelled() && Instant::now() < until {
                     std::thread::sleep(Duration::from_millis(50));
                 }
+                std::thread::sleep(BLOCK_AFTER_FENCE);
                 Ok(())
             }
         }

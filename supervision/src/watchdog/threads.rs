@@ -4,7 +4,6 @@ use super::{Looks, Pulse, lock, looks_in};
 use std::cell::OnceCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 
 static THREADS: Mutex<Vec<(Weak<Slot>, Looks)>> = Mutex::new(Vec::new());
@@ -42,12 +41,13 @@ pub(crate) async fn inside<T>(pulse: Arc<Pulse>, work: impl Future<Output = T>) 
     .await
 }
 
-struct Inside {
+pub(crate) struct Inside {
     slot: Arc<Slot>,
     before: Option<Arc<Pulse>>,
 }
 
-fn enter(pulse: &Arc<Pulse>) -> Inside {
+/// This thread is in this actor's code until the guard is dropped.
+pub(crate) fn enter(pulse: &Arc<Pulse>) -> Inside {
     let slot = MINE.with(|mine| mine.get_or_init(enlist).clone());
     let before = slot.turn(Some(pulse.clone()));
     Inside { slot, before }
@@ -69,14 +69,20 @@ fn enlist() -> Arc<Slot> {
     slot
 }
 
+/// In whose code threads are, for those who ask why nothing else runs.
+pub(super) fn occupants() -> Vec<Arc<str>> {
+    let occupant = |(slot, _): &(Weak<Slot>, Looks)| Some(lock(&slot.upgrade()?.0).inside.as_ref()?.path.clone());
+    lock(&THREADS).iter().filter_map(occupant).collect()
+}
+
 /// Those whose code has kept its thread for longer than they may. One that starts has its supervisor's patience.
 pub(super) fn look() -> Vec<Arc<Pulse>> {
     let look = |(slot, looks): &mut (Weak<Slot>, Looks)| {
         let slot = slot.upgrade()?;
         let turn = lock(&slot.0);
         let same = looks.see(turn.number);
-        let pulse = turn.inside.clone().filter(|pulse| pulse.ready.load(Ordering::Acquire))?;
-        (same >= looks_in(pulse.terms.within)).then_some(pulse)
+        let pulse = turn.inside.clone().filter(|pulse| pulse.is_blamed_for_its_thread())?;
+        (same >= looks_in(pulse.terms.turn_within)).then_some(pulse)
     };
     lock(&THREADS).iter_mut().filter_map(look).collect()
 }

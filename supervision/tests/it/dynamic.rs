@@ -1,8 +1,13 @@
 //! Children that come and go at run time.
 
 use crate::helpers::*;
+use std::sync::Arc;
 use std::time::Duration;
-use supervision::{Dynamic, Intensity, Node, Roll, Root, StartError, State, Strategy};
+use supervision::{
+    Act, Actor, Context, Dynamic, Failure, Fault, Gone, Intensity, Mailbox, Node, Overflow, Roll, Root, StartError,
+    State, Strategy, child,
+};
+use tokio::sync::Barrier;
 
 const INTENSITY: Intensity = Intensity { restarts: 2, within: Duration::from_secs(60) };
 
@@ -88,6 +93,67 @@ async fn a_dynamic_supervisor_that_gives_up_begins_again_without_children() {
     let again: Node = puppet("one", &supervision::Mailbox::new("puppet", 9, supervision::Overflow::Refuse), &journal);
     dynamic.start(again).await.expect("the handle is still good");
     root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_dynamic_supervisor_is_killed_its_children_are_forgotten_and_whoever_waits_for_them_is_told() {
+    let (dynamic, root, roll) = dynamic(10).await;
+    let (mailbox, journal) = (mailbox(), Journal::default());
+    dynamic.start(puppet("one", &mailbox, &journal)).await.expect("it starts");
+    let (_never, until) = tokio::sync::oneshot::channel();
+    tell(&mailbox, Msg::Hold(until));
+    let (asked, killed) = tokio::join!(count(&mailbox), roll.steer("top/jobs", Act::Inject(Fault::Panic), "a test"));
+    killed.expect("it runs");
+    assert_eq!(asked, Err(Gone("puppet")), "it waited behind the one that is held");
+    eventually("it is restarted", || restarts(&roll, "top/jobs") == 1).await;
+    assert_eq!(state(&roll, "top/jobs/one"), None);
+    assert!(mailbox.tell(Msg::Finish).is_err(), "nobody comes for it");
+    dynamic.start(puppet("one", &mailbox, &journal)).await.expect("its name is free");
+    assert_eq!(count(&mailbox).await, Ok(1));
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_for_a_child_that_is_refused_is_told() {
+    let (dynamic, root, _) = dynamic(1).await;
+    let (first, second, journal) = (mailbox(), mailbox(), Journal::default());
+    dynamic.start(puppet("one", &first, &journal)).await.expect("it starts");
+    let refused = async {
+        tokio::task::yield_now().await;
+        dynamic.start(puppet("two", &second, &journal)).await
+    };
+    let (asked, refused) = tokio::join!(count(&second), refused);
+    assert_eq!((asked, refused), (Err(Gone("puppet")), Err(StartError::Full { name: "jobs".to_owned(), limit: 1 })));
+    root.stop().await;
+}
+
+/// Stops when the others do.
+struct Together(Arc<Barrier>);
+
+impl Actor for Together {
+    type Msg = ();
+
+    async fn handle(&mut self, (): (), _cx: &mut Context<()>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn stopping(&mut self, _cx: &mut Context<()>) {
+        self.0.wait().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_children_of_a_dynamic_supervisor_stop_together() {
+    const CHILDREN: usize = 5;
+    let (dynamic, root, _) = dynamic(CHILDREN).await;
+    let all = Arc::new(Barrier::new(CHILDREN));
+    for n in 0..CHILDREN {
+        let (mailbox, all) = (Mailbox::new("together", 1, Overflow::Refuse), all.clone());
+        let child = child("together", &mailbox, move || Ok(Together(all.clone())));
+        // One after the other, each would wait for so long.
+        dynamic.start(child.named(n.to_string()).stop_within(10 * PATIENCE)).await.expect("it starts");
+    }
+    tokio::time::timeout(PATIENCE, root.stop()).await.expect("each waits for all the others");
 }
 
 #[tokio::test(flavor = "multi_thread")]

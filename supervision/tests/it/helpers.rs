@@ -50,6 +50,8 @@ pub enum Msg {
     /// Runs a task that fails.
     SpawnFailing(String),
     SpawnPanicking(String),
+    /// Runs a task that never ends, and may take so long.
+    SpawnEndless(Duration),
     /// Waits in the handler until released, then goes on.
     Hold(oneshot::Receiver<()>),
     /// As `Hold`, and panics then; whoever asks has his question in its hand.
@@ -58,6 +60,10 @@ pub enum Msg {
     Hang,
     /// Blocks the thread until released, then goes on.
     Block(std::sync::mpsc::Receiver<()>),
+    /// As `Block`, with a question in its hand.
+    BlockInHand(std::sync::mpsc::Receiver<()>, oneshot::Sender<u32>),
+    /// Is woken by the runtime's timers, and blocks the thread that looked after them until released.
+    SleepAndBlock(std::sync::mpsc::Receiver<()>),
     /// Works so many times for so long, and says each time that it got on.
     Labour(u32, Duration),
     /// Tells another to write, and blocks the thread until released before that one can have begun.
@@ -110,6 +116,7 @@ impl Actor for Puppet {
             Msg::Fail(text) => return Err(Failure::error(text)),
             Msg::SpawnFailing(text) => cx.spawn(async move { Err(Failure::hang(text)) }),
             Msg::SpawnPanicking(text) => cx.spawn(async move { panic!("{text}") }),
+            Msg::SpawnEndless(within) => cx.spawn_within(within, std::future::pending()),
             Msg::Hold(until) => drop(until.await),
             Msg::HoldAndPanic(until, _in_hand) => {
                 let _ = until.await;
@@ -117,6 +124,14 @@ impl Actor for Puppet {
             }
             Msg::Hang => std::future::pending().await,
             Msg::Block(until) => drop(until.recv()),
+            Msg::BlockInHand(until, reply) => {
+                let _ = until.recv();
+                let _ = reply.send(self.handled);
+            }
+            Msg::SleepAndBlock(until) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let _ = until.recv();
+            }
             Msg::Labour(times, each) => {
                 for _ in 0..times {
                     tokio::time::sleep(each).await;

@@ -2,6 +2,7 @@
 
 mod dynamic;
 mod escalation;
+mod fenced;
 mod hangs;
 mod helpers;
 mod latency;

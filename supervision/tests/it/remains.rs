@@ -180,9 +180,10 @@ async fn blocked(configure: fn(supervision::Node) -> supervision::Node) -> Block
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn while_a_predecessor_has_its_store_no_successor_is_made_and_that_is_told() {
     let Blocked { release, made, root, roll } = blocked(supervision::Node::holds_store).await;
-    let hangs = Failure::hang("its predecessor still has its store");
-    eventually("it is told", || roll.get("top/blocking").and_then(|status| status.last) == Some(hangs.clone())).await;
-    assert_eq!(made.load(Ordering::SeqCst), 1);
+    let note = || roll.get("top/blocking").and_then(|status| status.note);
+    eventually("it is told", || note().is_some_and(|note| note == "its predecessor still has its store")).await;
+    let last = last(&roll, "top/blocking");
+    assert_eq!((made.load(Ordering::SeqCst), last), (1, Failure::error("told to")), "to wait is no failure");
     drop(release);
     eventually("the successor comes", || made.load(Ordering::SeqCst) == 2).await;
     root.stop().await;

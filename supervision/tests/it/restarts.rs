@@ -37,6 +37,28 @@ async fn a_task_that_panics_fails_its_actor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_takes_longer_than_it_may_fails_its_actor() {
+    let text = "a task of it does not end, the limit is 10ms";
+    check(Msg::SpawnEndless(std::time::Duration::from_millis(10)), FailureKind::Hang, text).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_has_finished_takes_nothing_more() {
+    let (mailbox, journal) = (mailbox(), Journal::default());
+    let node = puppet("one", &mailbox, &journal).transient();
+    let (root, roll) = start(tree("top", Strategy::OneForOne, 3, vec![node])).await;
+    let (release, until) = oneshot::channel();
+    tell(&mailbox, Msg::Hold(until));
+    eventually("it holds", || mailbox.depth() == 0).await;
+    // One batch.
+    [Msg::Finish, Msg::Write("after its end".to_owned())].into_iter().for_each(|message| tell(&mailbox, message));
+    release.send(()).expect("it holds");
+    eventually("it has finished", || state(&roll, "top/one") == Some(State::Stopped)).await;
+    assert_eq!((journal.count("one stopping"), journal.count("after its end")), (1, 0));
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_ends_by_itself_has_failed() {
     let node = service("fleeting", |_cx| async { Ok(()) }).parked().backoff(BRISK);
     let (root, roll) = start(tree("top", Strategy::OneForOne, 2, vec![node])).await;

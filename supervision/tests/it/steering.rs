@@ -1,7 +1,7 @@
 //! What an operator does by hand.
 
 use crate::helpers::*;
-use supervision::{Act, Fault, Roll, Root, State, SteerError, Strategy};
+use supervision::{Act, FailureKind, Fault, Node, Roll, Root, State, SteerError, Strategy};
 
 async fn site() -> (supervision::Mailbox<Msg>, Journal, Root, Roll) {
     let (mailbox, journal) = (mailbox(), Journal::default());
@@ -118,7 +118,24 @@ async fn a_wrong_path_is_told_with_the_nearest_right_ones() {
     let wrong = roll.steer("front", Act::Restart, "ada").await.map_err(told);
     assert!(wrong.expect_err("there is none").contains("yard/cameras/front"));
     assert_eq!(roll.steer("yard", Act::Restart, "ada").await, Err(SteerError::Top("yard".to_owned())));
-    let supervisor = roll.steer("yard/cameras", Act::Inject(Fault::Panic), "ada").await;
+    let supervisor = roll.steer("yard/cameras", Act::Inject(Fault::Hang), "ada").await;
     assert_eq!(supervisor, Err(SteerError::Supervisor("yard/cameras".to_owned())));
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_supervisor_that_fails_takes_what_is_below_it_along_and_nothing_else() {
+    let (front, other, journal) = (mailbox(), mailbox(), Journal::default());
+    let inner = Node::from(tree("cameras", Strategy::OneForOne, 1, vec![puppet("front", &front, &journal)]));
+    let children = vec![inner.backoff(BRISK), puppet("other", &other, &journal)];
+    let (root, roll) = start(tree("yard", Strategy::OneForOne, 5, children)).await;
+    for (n, (fault, kind)) in (1..).zip([(Fault::Panic, FailureKind::Panic), (Fault::Error, FailureKind::Error)]) {
+        roll.steer("yard/cameras", Act::Inject(fault), "ada").await.expect("it runs");
+        eventually(&format!("it is back after {fault}"), || restarts(&roll, "yard/cameras") == n).await;
+        assert_eq!(last(&roll, "yard/cameras").kind, kind);
+        assert_eq!(count(&front).await, Ok(1), "its child is a new one");
+    }
+    assert_eq!((journal.count("front made"), journal.count("other made")), (3, 1));
+    assert_eq!(journal.count("front dropped"), 2, "killed with it");
     root.stop().await;
 }
