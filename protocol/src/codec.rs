@@ -1,8 +1,9 @@
 //! Bytes from messages and back: one version byte, then bincode.
 //!
 //! The only module that names bincode, which nobody maintains any more: one file to swap.
-//! Decoding never allocates more than its limit and never leaves bytes over.
+//! Decoding allocates in proportion to its limit and never leaves bytes over.
 
+use crate::limits::MESSAGE_BYTES_MAX;
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -28,7 +29,11 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     bytes
 }
 
-/// `LIMIT` bounds the input and every allocation made on its behalf.
+/// bincode counts a number as eight bytes where it takes one: a message full of small numbers reaches the limit of its
+/// count at an eighth of its own. The input's limit is ours to check; this one bounds what a forged length allocates.
+const COUNTED_BYTES_MAX: usize = 8 * MESSAGE_BYTES_MAX;
+
+/// `LIMIT` bounds the input, and it or [`COUNTED_BYTES_MAX`] every allocation made on its behalf.
 pub fn decode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, CodecError> {
     if bytes.len() > LIMIT {
         return Err(CodecError::TooLarge { bytes: bytes.len(), limit: LIMIT });
@@ -37,9 +42,14 @@ pub fn decode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T
     if version != VERSION {
         return Err(CodecError::Version(version));
     }
-    let config = bincode::config::standard().with_limit::<LIMIT>();
-    let (message, used) =
-        bincode::serde::decode_from_slice(body, config).map_err(|e| CodecError::Garbled(e.to_string()))?;
+    let config = bincode::config::standard();
+    let decoded = if LIMIT <= MESSAGE_BYTES_MAX {
+        bincode::serde::decode_from_slice(body, config.with_limit::<COUNTED_BYTES_MAX>())
+    } else {
+        // From our own ports: pixels, and few numbers beside them.
+        bincode::serde::decode_from_slice(body, config.with_limit::<LIMIT>())
+    };
+    let (message, used) = decoded.map_err(|e| CodecError::Garbled(e.to_string()))?;
     if used != body.len() {
         return Err(CodecError::Garbled(format!("{} B left over", body.len() - used)));
     }
@@ -91,6 +101,17 @@ mod tests {
         let mut bytes = vec![VERSION, 253];
         bytes.extend(u64::MAX.to_le_bytes());
         assert!(matches!(decode::<Blob, 1024>(&bytes), Err(CodecError::Garbled(_))));
+    }
+
+    #[test]
+    fn a_message_full_of_small_numbers_is_read_up_to_its_limit() {
+        let mut numbers = vec![1_u64; MESSAGE_BYTES_MAX - 6];
+        let bytes = encode(&numbers);
+        assert_eq!(bytes.len(), MESSAGE_BYTES_MAX);
+        assert_eq!(decode::<Vec<u64>, MESSAGE_BYTES_MAX>(&bytes).as_ref(), Ok(&numbers));
+        numbers.push(1);
+        let refused = decode::<Vec<u64>, MESSAGE_BYTES_MAX>(&encode(&numbers));
+        assert!(matches!(refused, Err(CodecError::TooLarge { .. })), "{refused:?}");
     }
 
     #[test]
