@@ -14,3 +14,5 @@ pub mod gateway;
 pub mod link;
 pub mod peers;
 pub mod site;
+#[cfg(test)]
+mod testing;

@@ -5,7 +5,7 @@
 //!                └─ ca · config                       files alone, no network
 //!
 //! Answers go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong command
-//! line, 78 wrong configuration.
+//! line, 75 an act that is under way and goes on, 78 wrong configuration.
 
 pub mod args;
 mod authority;
@@ -35,6 +35,9 @@ use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// EX_TEMPFAIL of sysexits.h.
+const EXIT_UNDER_WAY: u8 = 75;
+
 /// Why a command ended before its work was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Failure {
@@ -44,6 +47,8 @@ enum Failure {
     Failed(String),
     /// A configuration file is wrong; its faults, one a line.
     Config(String),
+    /// An act takes longer than anyone waits, and what was told says so: whatever follows on it must wait.
+    UnderWay,
 }
 
 impl Failure {
@@ -60,6 +65,7 @@ pub fn run(cli: Cli) -> ExitCode {
 fn ended(failure: Failure) -> ExitCode {
     match failure {
         Failure::Unread => ExitCode::SUCCESS,
+        Failure::UnderWay => ExitCode::from(EXIT_UNDER_WAY),
         Failure::Config(faults) => {
             eprintln!("{faults}");
             ExitCode::from(crate::launch::EXIT_CONFIG)

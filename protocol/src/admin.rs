@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
-    /// This node and those linked to it. Answered by one `Nodes`.
+    /// This node and those linked to it. Answered by `Nodes`, some at a time, then `Done`.
     Nodes,
     /// Their trees: of all of them, or what is at or below `path`. Answered by one `Node` each, then `Done`.
     /// A path where nothing is gets `Refused`, with the nearest ones.
@@ -17,7 +17,7 @@ pub enum Request {
     /// The raw record of one edge, in order, `limit` entries after `after`. Answered by `Entry`s, then `Done`.
     Record { edge: NodeName, epoch: Option<Epoch>, after: u64, limit: u32 },
     /// The newest `limit` failures of all nodes, or of what is at or below `path`. Answered by `Failure`s, oldest
-    /// first, then `Done`.
+    /// first, a `Missing` for each node that has more to tell, then `Done`.
     Failures { path: Option<String>, limit: u32 },
     /// Do this to the actor at `path`. Answered by one `Steered`; operators only.
     Steer { path: String, act: Act },
@@ -25,6 +25,7 @@ pub enum Request {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
+    /// At most [`limits::NODES_MAX`] of them.
     Nodes(Vec<NodeLine>),
     Node(Box<NodeSnapshot>),
     Event(Box<RecordedEvent>),
@@ -33,8 +34,36 @@ pub enum Reply {
     /// Why the request was not served.
     Refused(String),
     Failure(Box<FailureRecord>),
-    /// What the act did, for people.
-    Steered(String),
+    Steered(Steered),
+    /// What belongs to the answer and is not in it: of which node, and why.
+    Missing {
+        node: Identity,
+        why: String,
+    },
+}
+
+/// What an act did, so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Steered {
+    /// `false`: it is under way and goes on; the tree shows what comes of it.
+    pub done: bool,
+    /// For people.
+    pub text: String,
+}
+
+impl Steered {
+    pub fn done(text: impl Into<String>) -> Self {
+        Self { done: true, text: text.into() }
+    }
+
+    pub fn under_way(text: impl Into<String>) -> Self {
+        Self { done: false, text: text.into() }
+    }
+
+    /// Cut to what a message has room for.
+    pub fn short(self) -> Self {
+        Self { text: limits::short_text(&self.text), ..self }
+    }
 }
 
 /// Which events are meant; an empty filter means all.

@@ -30,11 +30,17 @@ pub const DETECTIONS_MAX: usize = 300;
 /// Actors in one snapshot of a node's tree; the rest is counted.
 pub const SNAPSHOT_ACTORS_MAX: usize = 1000;
 
+/// Nodes in one message of a list; the others follow in the next. Counted as [`FAILURES_MAX`] is.
+pub const NODES_MAX: usize = 500;
+
 /// Failures in one message; the newest are kept. Counted so that the largest stay within [`MESSAGE_BYTES_MAX`].
 pub const FAILURES_MAX: usize = 100;
 
 /// An actor's path, in bytes. Longer ones are refused in a request, and cut in a report.
 pub const PATH_BYTES_MAX: usize = 512;
+
+/// What a node calls its software, in characters; longer names are cut.
+pub const SOFTWARE_CHARS_MAX: usize = 60;
 
 /// A word out of a short list, such as a state or a kind of failure, in characters; longer ones are cut.
 pub const WORD_CHARS_MAX: usize = 20;
@@ -69,9 +75,9 @@ pub fn short_path(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{FailureRecord, Reply};
-    use crate::link::{Down, Up};
-    use crate::{Act, Fault, Identity, Timestamp, codec};
+    use crate::admin::{FailureRecord, NodeLine, Reply};
+    use crate::link::{Down, EventsUp, Up};
+    use crate::{Act, Entry, Epoch, Event, EventId, Evidence, Fault, Identity, Phase, Timestamp, codec};
 
     /// The largest that its limits allow: four bytes a character, names at their longest.
     fn largest() -> FailureRecord {
@@ -91,10 +97,23 @@ mod tests {
     #[test]
     fn as_many_failures_as_allowed_fit_one_message_at_their_largest() {
         let failures = vec![largest().short(); FAILURES_MAX];
-        let bytes = codec::encode(&Up::Failures { call: u64::MAX, failures }).len();
+        let bytes = codec::encode(&Up::Failures { call: u64::MAX, failures, omitted: u32::MAX }).len();
         assert!(bytes <= MESSAGE_BYTES_MAX, "{bytes} B");
         assert!(bytes > MESSAGE_BYTES_MAX / 2, "{bytes} B: the limit is lower than it need be");
         assert!(codec::encode(&Reply::Failure(Box::new(largest().short()))).len() < MESSAGE_BYTES_MAX / 50);
+    }
+
+    #[test]
+    fn as_many_nodes_as_allowed_fit_one_message_at_their_largest() {
+        let line = NodeLine {
+            node: largest().node,
+            state: "linked".to_owned(),
+            since: Timestamp::from_micros(i64::MIN),
+            rtt_us: Some(u64::MAX),
+            software: "\u{1f980}".repeat(SOFTWARE_CHARS_MAX),
+        };
+        let bytes = codec::encode(&Reply::Nodes(vec![line; NODES_MAX])).len();
+        assert!(bytes <= MESSAGE_BYTES_MAX && bytes > MESSAGE_BYTES_MAX / 2, "{bytes} B");
     }
 
     #[test]
@@ -118,5 +137,27 @@ mod tests {
         let by = largest().node;
         let down = Down::Steer { call: 1, path: "x".repeat(PATH_BYTES_MAX), act: Act::Inject(Fault::Block), by };
         assert!(codec::encode(&down).len() < PATH_BYTES_MAX + 200);
+    }
+
+    #[test]
+    fn a_message_full_of_small_entries_is_read() {
+        let event = Event {
+            id: EventId(u128::MAX),
+            camera: "door".parse().expect("a name"),
+            phase: Phase::Start,
+            revision: 3,
+            label: "cat".to_owned(),
+            evidence: Evidence::Motion,
+            score: 0.5,
+            area: [0.1, 0.2, 0.3, 0.4],
+            begin: Timestamp::now(),
+            end: Timestamp::now(),
+            reason: None,
+        };
+        let entry = |seq| Entry { epoch: Epoch(1), seq, accepted: Timestamp::now(), event: event.clone() };
+        let message = EventsUp::Entries((0..2500).map(entry).collect());
+        let bytes = codec::encode(&message);
+        assert!(bytes.len() > MESSAGE_BYTES_MAX * 3 / 4 && bytes.len() <= MESSAGE_BYTES_MAX, "{} B", bytes.len());
+        assert_eq!(codec::decode::<EventsUp, MESSAGE_BYTES_MAX>(&bytes), Ok(message));
     }
 }

@@ -3,7 +3,7 @@
 //! Every stream opens with one [`Open`] message that says what it is; the accepting side checks
 //! the peer's role against [`may_open`] before it reads further.
 
-use crate::admin::{FailureRecord, NodeSnapshot};
+use crate::admin::{FailureRecord, NodeSnapshot, Steered};
 use crate::{Act, Entry, Epoch, Identity, Role, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -62,10 +62,12 @@ pub enum Up {
     Snapshot { call: u64, snapshot: Box<NodeSnapshot> },
     /// Leaving in good order.
     Bye,
-    /// Answers `Down::Steer`: what was done, or why not.
-    Steered { call: u64, result: Result<String, String> },
-    /// Answers `Down::Failures`, oldest first; [`crate::limits::FAILURES_MAX`] at most.
-    Failures { call: u64, failures: Vec<FailureRecord> },
+    /// Answers `Down::Steer`: what was done, or why not. Comes a second time, with the end of it, for what was under
+    /// way the first time.
+    Steered { call: u64, result: Result<Steered, String> },
+    /// Answers `Down::Failures`, oldest first; [`crate::limits::FAILURES_MAX`] at most, and so many older ones of
+    /// those asked for were left out.
+    Failures { call: u64, failures: Vec<FailureRecord>, omitted: u32 },
 }
 
 /// What the accepting node says on the control stream.
@@ -73,8 +75,8 @@ pub enum Up {
 pub enum Down {
     /// The link is up.
     Welcome { node: String, software: String },
-    /// Send your tree and health.
-    Snapshot { call: u64 },
+    /// Send your health and your tree, or what is at or below `path` of it; all of it where nothing is.
+    Snapshot { call: u64, path: Option<String> },
     /// Do this to the actor at `path` of yours; `by` goes into your log.
     Steer { call: u64, path: String, act: Act, by: Identity },
     /// Send your newest `limit` failures, or those at or below `path`.

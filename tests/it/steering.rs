@@ -35,7 +35,7 @@ impl Fixture {
     async fn steer(&self, role: Role, path: &str, act: Act) -> Result<String, String> {
         let request = Request::Steer { path: path.to_owned(), act };
         match self.ask(role, request).await?.pop() {
-            Some(Reply::Steered(done)) => Ok(done),
+            Some(Reply::Steered(told)) => Ok(told.text),
             other => Err(format!("{other:?}")),
         }
     }

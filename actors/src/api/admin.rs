@@ -2,16 +2,23 @@
 //!
 //!   watchtree ══request══▶ [admin] ──▶ site (this node and its peers), store
 //!             ◀═replies, done═┘
+//!
+//! A list is sent as it comes: what all nodes tell together is never in memory at once.
+
+mod looks;
 
 use crate::events::store::EventStore;
-use crate::fabric::site::{Sees, Site};
+use crate::fabric::site::{Failures, Sees, Site};
+use futures_util::StreamExt;
+use looks::Looks;
 use protocol::admin::{EventFilter, RecordedEvent, Reply, Request};
 use protocol::transport::{Rx, SendError, Tx};
 use protocol::{EventId, Identity, limits};
+use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{debug, info};
 
 /// From the stream's opening to its request.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
@@ -22,12 +29,17 @@ const RECORD_ENTRIES_MAX: u32 = 10_000;
 
 #[derive(Clone)]
 pub struct Admin {
-    pub site: Site,
+    site: Site,
     /// On a relay.
-    pub store: Option<EventStore>,
+    store: Option<EventStore>,
+    looks: Looks,
 }
 
 impl Admin {
+    pub fn new(site: Site, store: Option<EventStore>) -> Self {
+        Self { site, store, looks: Looks::default() }
+    }
+
     /// Whoever asks sees its own tenant: that tenant's events and edges, and this node. Operators steer.
     pub async fn serve(mut self, who: Identity, mut tx: Tx, mut rx: Rx) {
         self.store = self.store.map(|store| store.for_tenant(who.tenant.clone()));
@@ -40,7 +52,11 @@ impl Admin {
             }
             Ok(Ok(None)) | Err(_) => return,
         };
-        info!(%who, ?request, "admin request");
+        match &request {
+            Request::Steer { .. } => info!(%who, request = told(&request), "admin request"),
+            // A screen that is kept up to date looks twice a second.
+            _ => debug!(%who, request = told(&request), "admin request"),
+        }
         // Failing to send means that the operator has gone.
         if self.answer(request, &who, &mut tx, &mut rx).await.is_ok() {
             let _ = tx.finish();
@@ -51,19 +67,34 @@ impl Admin {
     async fn answer(&self, request: Request, who: &Identity, tx: &mut Tx, rx: &mut Rx) -> Result<(), SendError> {
         let sees = Sees::Tenant(who.tenant.clone());
         match request {
-            Request::Nodes => tx.send(&Reply::Nodes(self.site.lines(&sees))).await,
-            Request::Tree { path } => {
-                let trees = self.site.trees(path.as_deref(), &sees).await;
-                list(trees, |tree| Reply::Node(Box::new(tree)), tx).await
+            Request::Nodes => {
+                for some in self.site.lines(&sees).chunks(limits::NODES_MAX) {
+                    tx.send(&Reply::Nodes(some.to_vec())).await?;
+                }
+                tx.send(&Reply::Done).await
             }
+            Request::Tree { path: None } => {
+                let _one_at_a_time = self.looks.turn(who).await;
+                self.trees(&sees, tx).await
+            }
+            Request::Tree { path: Some(path) } => match self.site.tree_at(&path, &sees).await {
+                Ok(tree) => {
+                    tx.send(&Reply::Node(Box::new(tree))).await?;
+                    tx.send(&Reply::Done).await
+                }
+                Err(why) => refuse(&why, tx).await,
+            },
             Request::Failures { path, limit } => {
+                let _one_at_a_time = self.looks.turn(who).await;
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(FAILURES_MAX);
-                let failures = self.site.failures(path.as_deref(), limit, &sees).await;
-                list(failures, |failure| Reply::Failure(Box::new(failure)), tx).await
+                match self.site.failures(path.as_deref(), limit, &sees).await {
+                    Ok(failures) => list(failures, tx).await,
+                    Err(why) => refuse(&why, tx).await,
+                }
             }
             Request::Steer { path, act } => match self.site.steer(path, act, who.clone()).await {
-                Ok(done) => tx.send(&Reply::Steered(limits::short_text(&done))).await,
-                Err(why) => tx.send(&Reply::Refused(limits::short_text(&why))).await,
+                Ok(told) => tx.send(&Reply::Steered(told.short())).await,
+                Err(why) => refuse(&why, tx).await,
             },
             Request::Events { filter, follow } => match &self.store {
                 Some(store) => events(store, filter, follow, tx, rx).await,
@@ -84,21 +115,43 @@ impl Admin {
         }
     }
 
+    async fn trees(&self, sees: &Sees, tx: &mut Tx) -> Result<(), SendError> {
+        let mut trees = pin!(self.site.trees(sees));
+        while let Some(tree) = trees.next().await {
+            let node = tree.node.clone();
+            match tx.send(&Reply::Node(Box::new(tree))).await {
+                // One node's tree must not keep those of all others from whoever asks.
+                Err(too_large @ SendError::TooLarge { .. }) => {
+                    tx.send(&Reply::Missing { node, why: too_large.to_string() }).await?;
+                }
+                sent => sent?,
+            }
+        }
+        tx.send(&Reply::Done).await
+    }
+
     fn no_record(&self) -> String {
         format!("{} keeps no record of events; ask a relay", self.site.facts.node)
     }
 }
 
-async fn list<T>(found: Result<Vec<T>, String>, reply: impl Fn(T) -> Reply, tx: &mut Tx) -> Result<(), SendError> {
-    match found {
-        Ok(all) => {
-            for one in all {
-                tx.send(&reply(one)).await?;
-            }
-            tx.send(&Reply::Done).await
-        }
-        Err(why) => tx.send(&Reply::Refused(limits::short_text(&why))).await,
+/// For the log: a request is as long as its sender likes, up to a whole message.
+fn told(request: &Request) -> String {
+    limits::short_text(&format!("{request:?}"))
+}
+
+async fn refuse(why: &str, tx: &mut Tx) -> Result<(), SendError> {
+    tx.send(&Reply::Refused(limits::short_text(why))).await
+}
+
+async fn list(failures: Failures, tx: &mut Tx) -> Result<(), SendError> {
+    for failure in failures.records {
+        tx.send(&Reply::Failure(Box::new(failure))).await?;
     }
+    for (node, why) in failures.missing {
+        tx.send(&Reply::Missing { node, why: limits::short_text(&why) }).await?;
+    }
+    tx.send(&Reply::Done).await
 }
 
 async fn events(

@@ -3,37 +3,30 @@
 //!   roll, health, books ──▶ [facts] ──snapshot, failures──▶ http, admin, link
 //!                              ◀──steer── an operator, here or through the relay
 
+mod steering;
+#[cfg(test)]
+mod tests;
+
 use crate::api::health::{self, Health};
 use crate::camera::coverage::Coverages;
 use crate::events::outbox::Outbox;
 use crate::telemetry::process;
 use protocol::admin::{ActorStatus, FailureRecord, NodeSnapshot};
 use protocol::frame::Ledger;
-use protocol::link::{VIEWERS_LOOK, may_steer};
-use protocol::{Act, Epoch, Fault, Identity, Timestamp, codec, limits};
+use protocol::{Epoch, Identity, Timestamp, codec, limits};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
+pub use steering::{Outcome, STEER_WITHIN, Steering, audit};
 use supervision::history::Record;
-use supervision::steer::{self, is_at_or_below};
-use supervision::{Roll, Status, SteerError};
-use tokio::time::timeout;
-use tracing::{info, warn};
+use supervision::steer::is_at_or_below;
+use supervision::{Roll, Status};
 
 /// The version that nodes tell each other.
 pub const SOFTWARE: &str = concat!("watchtree ", env!("CARGO_PKG_VERSION"));
 
 /// Room for the message around it. Actors that do not fit are counted and left out.
 const SNAPSHOT_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX - 1024;
-
-/// An act that takes longer goes on: whoever asked is told to look for himself.
-pub const STEER_WITHIN: Duration = Duration::from_secs(15);
-
-/// On the audit log.
-const NOT_STEERED: &str = "not steered";
-
-/// An operator's orders come through these, and so would the order to resume them.
-const WAYS_HERE: [&str; 3] = ["relay-link", "gateway", "peers"];
 
 type Ledgers = Arc<dyn Fn() -> Vec<Ledger> + Send + Sync>;
 
@@ -83,9 +76,11 @@ impl Facts {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// This node, with what is at or below `path` of its tree.
+    /// This node, with what is at or below `path` of its tree. Where nothing is, the whole of it: whoever mistyped
+    /// is told what is near.
     pub async fn snapshot(&self, path: Option<&str>) -> NodeSnapshot {
         let checks = self.health.checks();
+        let path = path.filter(|path| self.roll.get(path).is_some());
         let meant = |(row, _): &(String, Status)| path.is_none_or(|path| is_at_or_below(row, path));
         let rows = self.roll.snapshot().into_iter().filter(meant);
         let mut actors: Vec<_> = rows.map(|(path, status)| told(path, status)).collect();
@@ -115,9 +110,9 @@ impl Facts {
         snapshot
     }
 
-    /// The newest `limit` failures at or below `path`, oldest first; as many as fit one message.
+    /// The newest `limit` failures at or below `path`, oldest first.
     pub fn failures(&self, path: Option<&str>, limit: usize) -> Vec<FailureRecord> {
-        let records = self.roll.history().of(path, limit.min(limits::FAILURES_MAX));
+        let records = self.roll.history().of(path, limit);
         records.into_iter().map(|record| self.remembered(record)).collect()
     }
 
@@ -133,66 +128,6 @@ impl Facts {
             lived_ms,
         };
         record.short()
-    }
-
-    /// Does `act` to an actor of this node and says what was done. Whatever comes of it is on the audit log, also
-    /// when it ends the very link or connection it was asked over, and when whoever asked no longer waits.
-    pub async fn steer(&self, path: String, act: Act, by: Identity) -> Result<String, String> {
-        self.steer_within(STEER_WITHIN, path, act, by).await
-    }
-
-    async fn steer_within(&self, within: Duration, path: String, act: Act, by: Identity) -> Result<String, String> {
-        let (facts, at, who) = (self.clone(), path.clone(), by.clone());
-        let mut steering = tokio::spawn(async move { facts.steer_and_tell(&at, act, &who).await });
-        if let Ok(done) = timeout(within, &mut steering).await {
-            return done.unwrap_or_else(|error| Err(format!("steering failed: {error}")));
-        }
-        let told = format!("{act} of {path} is under way and goes on; `watchtree tree {path}` shows how it is");
-        info!(target: "audit", %by, node = %self.node, path, %act, result = told, "under way");
-        Ok(told)
-    }
-
-    async fn steer_and_tell(&self, path: &str, act: Act, by: &Identity) -> Result<String, String> {
-        let result = match self.may(path, act, by) {
-            Ok(()) => self.roll.steer(path, same(act), &by.to_string()).await.map_err(|error| {
-                // Its supervisor has the order, and obeys when it can.
-                let word = if matches!(error, SteerError::Busy(_)) { "under way" } else { NOT_STEERED };
-                (word, error.to_string())
-            }),
-            Err(why) => Err((NOT_STEERED, why)),
-        };
-        match &result {
-            Ok(done) => {
-                metrics::counter!("watchtree_steered_total", "act" => act.as_str()).increment(1);
-                info!(target: "audit", %by, node = %self.node, path, %act, result = done, "steered");
-            }
-            Err((word, why)) => warn!(target: "audit", %by, node = %self.node, path, %act, result = why, "{word}"),
-        }
-        result.map_err(|(_, why)| why)
-    }
-
-    /// The relay has asked the same. A relay that was taken over asks in an operator's name at least.
-    fn may(&self, path: &str, act: Act, by: &Identity) -> Result<(), String> {
-        limits::check_path(path)?;
-        if !may_steer(by.role) {
-            return Err(VIEWERS_LOOK.to_owned());
-        }
-        if by.tenant != self.node.tenant {
-            return Err(format!("{by} is an operator of another tenant than {}", self.node));
-        }
-        let name = path.split_once('/').map_or("", |(_, rest)| rest.split('/').next().unwrap_or(rest));
-        if act == Act::Park && WAYS_HERE.contains(&name) {
-            return Err(format!(
-                "{path} is on the way by which this node is reached: parked, nobody could resume it; use restart"
-            ));
-        }
-        if matches!(act, Act::Inject(_)) && !self.allow_faults {
-            return Err(format!(
-                "{} takes no injected faults; set supervision.allow_faults = true in its configuration for a drill",
-                self.node
-            ));
-        }
-        Ok(())
     }
 }
 
@@ -221,21 +156,3 @@ fn at(time: SystemTime) -> Timestamp {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(since.as_micros() as i64)
 }
-
-/// The wire's word for it, in supervision's.
-fn same(act: Act) -> steer::Act {
-    match act {
-        Act::Restart => steer::Act::Restart,
-        Act::Park => steer::Act::Park,
-        Act::Resume => steer::Act::Resume,
-        Act::Inject(fault) => steer::Act::Inject(match fault {
-            Fault::Panic => steer::Fault::Panic,
-            Fault::Error => steer::Fault::Error,
-            Fault::Hang => steer::Fault::Hang,
-            Fault::Block => steer::Fault::Block,
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests;

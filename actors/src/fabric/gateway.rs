@@ -53,7 +53,7 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn new(endpoint: Endpoint, served: Served) -> Self {
-        let admin = Admin { site: served.site.clone(), store: served.store.clone() };
+        let admin = Admin::new(served.site.clone(), served.store.clone());
         Self { endpoint, served, admin, proxies: Dynamic::new("peers", CONNECTIONS_MAX), doors: Doors::default() }
     }
 

@@ -6,13 +6,13 @@
 //!
 //! Stops when: it panics.  On restart: dials again. A peer that is away is not the link's failure.
 
-use super::facts::{Facts, SOFTWARE};
+use super::facts::{Facts, SOFTWARE, Steering, audit};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use protocol::Role;
 use protocol::link::{Down, Open, Up};
 use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx};
-use std::sync::{Arc, Mutex, PoisonError};
+use protocol::{Role, limits};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use supervision::{Backoff, Failure, ServiceCx};
 use tokio::sync::watch;
@@ -30,6 +30,8 @@ const WELCOME_WITHIN: Duration = Duration::from_secs(5);
 const SENT_WITHIN: Duration = Duration::from_secs(5);
 /// Acts of operators under way on this node. When full, the next is refused.
 const ACTS_MAX: usize = 8;
+/// Acts that took long and whose end the peer is told too. When full, the end of the next is on this node's log alone.
+const ENDS_MAX: usize = 8;
 /// For the last words on an orderly stop.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
 
@@ -41,13 +43,20 @@ struct Shared {
     upstream: config::HostPort,
     role: Role,
     connection: watch::Sender<Option<Connection>>,
-    state: Mutex<String>,
+    /// Held over whatever is said or published: of two incarnations, the later has the word.
+    said: Mutex<Said>,
+}
+
+struct Said {
+    /// How many incarnations there have been; the last of them speaks.
+    turns: u64,
+    state: String,
 }
 
 impl Link {
     pub fn new(upstream: config::HostPort, role: Role) -> Self {
-        let state = Mutex::new("not dialled yet".to_owned());
-        Self(Arc::new(Shared { upstream, role, connection: watch::Sender::new(None), state }))
+        let said = Mutex::new(Said { turns: 0, state: "not dialled yet".to_owned() });
+        Self(Arc::new(Shared { upstream, role, connection: watch::Sender::new(None), said }))
     }
 
     /// `Some` while the link is up.
@@ -61,7 +70,7 @@ impl Link {
 
     /// For people: whom it is linked to, or why it is not.
     pub fn state(&self) -> String {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.said().state.clone()
     }
 
     /// For health: up, or the reason why not.
@@ -71,13 +80,13 @@ impl Link {
 
     /// The service.
     pub async fn run(self, endpoint: Endpoint, facts: Facts, cx: ServiceCx) -> Result<(), Failure> {
-        let mut away = Away::new();
+        let (mut away, turn) = (Away::new(), Turn::begin(&self));
         loop {
             // Every wait in there has an end: of the dial, of the greeting, of an answer, of the peer's silence.
-            let lost = cx.waits(self.live_once(&endpoint, &facts, &cx, &mut away)).await;
+            let lost = cx.waits(turn.live_once(&endpoint, &facts, &cx, &mut away)).await;
             let Some(reason) = lost else { return Ok(()) };
             let pause = away.pause();
-            self.show(&cx, &reason, pause, &mut away);
+            turn.show(&cx, &reason, pause, &mut away);
             tokio::select! {
                 () = cx.waits(tokio::time::sleep(pause)) => {}
                 () = cx.stop.cancelled() => return Ok(()),
@@ -85,9 +94,33 @@ impl Link {
         }
     }
 
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One incarnation of the service. One whose thread was blocked wakes up after its successor took over: what it
+/// says or takes back then is void.
+struct Turn<'a> {
+    link: &'a Link,
+    number: u64,
+}
+
+impl<'a> Turn<'a> {
+    /// Whatever a predecessor left behind ends here: nobody answers on it any more.
+    fn begin(link: &'a Link) -> Self {
+        let mut said = link.said();
+        said.turns += 1;
+        let turn = Self { link, number: said.turns };
+        if let Some(left) = turn.shows(None) {
+            left.close(CloseCode::GivenUp, "this node's link was restarted");
+        }
+        turn
+    }
+
     /// One connection from dialling to its end: why it ended, or `None` if the node stops.
     async fn live_once(&self, endpoint: &Endpoint, facts: &Facts, cx: &ServiceCx, away: &mut Away) -> Option<String> {
-        let Shared { upstream, role, .. } = &*self.0;
+        let Shared { upstream, role, .. } = &*self.link.0;
         let (connection, mut tx, mut rx) = tokio::select! {
             reached = self.reach(endpoint, facts, away) => match reached {
                 Ok(reached) => reached,
@@ -97,12 +130,10 @@ impl Link {
         };
         let peer = connection.peer().to_string();
         info!(%peer, addr = %upstream, "linked");
-        self.set_state(format!("linked to {peer} at {upstream}"));
-        cx.place.note(self.state());
+        let state = format!("linked to {peer} at {upstream}");
+        cx.place.note(state.clone());
         away.back();
-        self.0.connection.send_replace(Some(connection.clone()));
-        let _down = Publish { link: self, role: *role };
-        metrics::gauge!("watchtree_link_up", "upstream" => role.as_str()).set(1.0);
+        let _up = self.publish(&connection, state);
         tokio::select! {
             reason = answer(&mut tx, &mut rx, facts, *role) => {
                 // What the connection died of says more than what its stream did.
@@ -128,7 +159,7 @@ impl Link {
     }
 
     async fn reach(&self, endpoint: &Endpoint, facts: &Facts, away: &mut Away) -> Result<(Connection, Tx, Rx), String> {
-        let Shared { upstream, role, .. } = &*self.0;
+        let Shared { upstream, role, .. } = &*self.link.0;
         let dialled = endpoint.dial(&upstream.host, upstream.port, *role).await;
         let connection = dialled.map_err(|error| {
             away.refused = !matches!(error, DialError::Unreachable { .. });
@@ -142,31 +173,47 @@ impl Link {
     }
 
     fn show(&self, cx: &ServiceCx, reason: &str, pause: Duration, away: &mut Away) {
+        let Shared { upstream, role, .. } = &*self.link.0;
         // Each new reason once: a peer that is away for a day is one line, not ten thousand.
         if away.told.as_deref() != Some(reason) {
-            warn!(upstream = %self.0.upstream, ?pause, "no link to the {}: {reason}", self.0.role);
+            warn!(%upstream, ?pause, "no link to the {role}: {reason}");
             away.told = Some(reason.to_owned());
         }
-        metrics::counter!("watchtree_link_failures_total", "upstream" => self.0.role.as_str()).increment(1);
-        self.set_state(reason.to_owned());
+        metrics::counter!("watchtree_link_failures_total", "upstream" => role.as_str()).increment(1);
+        self.says(|said| said.state = reason.to_owned());
         cx.place.note(reason);
     }
 
-    fn set_state(&self, state: String) {
-        *self.0.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    /// For as long as it is held.
+    fn publish(&self, connection: &Connection, state: String) -> Publish<'_> {
+        self.says(|said| {
+            said.state = state;
+            drop(self.shows(Some(connection.clone())));
+        });
+        Publish(self)
+    }
+
+    /// Returns what was shown before.
+    fn shows(&self, connection: Option<Connection>) -> Option<Connection> {
+        let up = f64::from(u8::from(connection.is_some()));
+        metrics::gauge!("watchtree_link_up", "upstream" => self.link.0.role.as_str()).set(up);
+        self.link.0.connection.send_replace(connection)
+    }
+
+    fn says(&self, say: impl FnOnce(&mut Said)) {
+        let mut said = self.link.said();
+        if said.turns == self.number {
+            say(&mut said);
+        }
     }
 }
 
 /// Takes the connection away from its users however `live_once` ends.
-struct Publish<'a> {
-    link: &'a Link,
-    role: Role,
-}
+struct Publish<'a>(&'a Turn<'a>);
 
 impl Drop for Publish<'_> {
     fn drop(&mut self) {
-        self.link.0.connection.send_replace(None);
-        metrics::gauge!("watchtree_link_up", "upstream" => self.role.as_str()).set(0.0);
+        self.0.says(|_| drop(self.0.shows(None)));
     }
 }
 
@@ -211,32 +258,37 @@ async fn greet(connection: &Connection, facts: &Facts) -> Result<(Tx, Rx), Strin
 
 /// Answers the peer's calls until the stream ends; says why it did.
 async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> String {
-    let mut acts = FuturesUnordered::new();
+    let (mut acts, mut ends) = (FuturesUnordered::new(), FuturesUnordered::new());
     loop {
         let answer = tokio::select! {
             message = rx.recv::<Down>() => match message {
-                Ok(Some(Down::Snapshot { call })) => {
-                    Up::Snapshot { call, snapshot: Box::new(facts.snapshot(None).await) }
+                Ok(Some(Down::Snapshot { call, path })) => {
+                    Up::Snapshot { call, snapshot: Box::new(facts.snapshot(path.as_deref()).await) }
                 }
-                Ok(Some(Down::Failures { call, path, limit })) => {
-                    Up::Failures { call, failures: facts.failures(path.as_deref(), limit as usize) }
-                }
+                Ok(Some(Down::Failures { call, path, limit })) => failures(facts, call, path.as_deref(), limit),
                 Ok(Some(Down::Steer { call, path, act, by })) => match refused(upstream, acts.len()) {
                     // An act takes seconds, and the peer's other calls do not wait for it.
                     None => {
-                        acts.push(async move { Up::Steered { call, result: facts.steer(path, act, by).await } });
+                        acts.push(async move { (call, facts.steer(path, act, by).await) });
                         continue;
                     }
                     Some(why) => {
-                        warn!(target: "audit", %by, node = %facts.node, path, %act, result = why, "not steered");
-                        Up::Steered { call, result: Err(why.to_owned()) }
+                        let result = Err(why.to_owned());
+                        audit(&by, &facts.node, &path, act, &result);
+                        Up::Steered { call, result }
                     }
                 },
                 Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
                 Ok(None) => return "the peer ended the control stream".to_owned(),
                 Err(error) => return error.to_string(),
             },
-            Some(steered) = acts.next(), if !acts.is_empty() => steered,
+            Some((call, Steering { told: result, end })) = acts.next(), if !acts.is_empty() => {
+                if let Some(end) = end.filter(|_| ends.len() < ENDS_MAX) {
+                    ends.push(async move { Up::Steered { call, result: end.await } });
+                }
+                Up::Steered { call, result }
+            }
+            Some(end) = ends.next(), if !ends.is_empty() => end,
         };
         match timeout(SENT_WITHIN, tx.send(&answer)).await {
             Ok(Ok(())) => {}
@@ -246,6 +298,14 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
             Err(_) => return format!("the peer took no answer within {} s", SENT_WITHIN.as_secs()),
         }
     }
+}
+
+/// As many of the newest as fit one message.
+fn failures(facts: &Facts, call: u64, path: Option<&str>, limit: u32) -> Up {
+    let mut failures = facts.failures(path, limit as usize);
+    let omitted = failures.len().saturating_sub(limits::FAILURES_MAX);
+    failures.drain(..omitted);
+    Up::Failures { call, failures, omitted: u32::try_from(omitted).unwrap_or(u32::MAX) }
 }
 
 /// A node is steered by its relay, which knows operators from viewers. A gpu node that was taken over must not
@@ -259,15 +319,4 @@ fn refused(upstream: Role, under_way: usize) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_relay_steers_and_not_without_end() {
-        assert_eq!(refused(Role::Relay, 0), None);
-        assert!(refused(Role::Relay, ACTS_MAX).is_some());
-        for other in Role::ALL.into_iter().filter(|role| *role != Role::Relay) {
-            assert!(refused(other, 0).is_some(), "{other} steers");
-        }
-    }
-}
+mod tests;

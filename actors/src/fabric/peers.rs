@@ -3,8 +3,8 @@
 //!   admin, http ──call──▶ [peers] ──▶ the peer's control stream ══▶ link of the peer
 //!               ◀─answer────────────────────────────────────────◀═
 
-use super::facts::STEER_WITHIN;
-use protocol::admin::{FailureRecord, NodeLine, NodeSnapshot};
+use super::facts::{Outcome, STEER_WITHIN, Steering};
+use protocol::admin::{FailureRecord, NodeLine, NodeSnapshot, Steered};
 use protocol::transport::{CloseCode, Connection};
 use protocol::{Act, Epoch, Identity, Timestamp, limits};
 use std::collections::BTreeMap;
@@ -21,16 +21,15 @@ const PEERS_MAX: usize = 2000;
 const SNAPSHOT_WITHIN: Duration = Duration::from_secs(2);
 /// For the message on its way, there and back.
 const ON_THE_WAY: Duration = Duration::from_secs(2);
-
-/// What a peer calls itself; longer text is cut, so that a list of all peers fits one message.
-const SOFTWARE_CHARS_MAX: usize = 60;
+/// What is told of one act: at first, and at the end of what was under way.
+const TOLD_MAX: usize = 2;
 
 /// A question to a peer's control stream.
 #[derive(Debug)]
 pub enum Call {
-    Snapshot { reply: oneshot::Sender<NodeSnapshot> },
-    Failures { path: Option<String>, limit: u32, reply: oneshot::Sender<Vec<FailureRecord>> },
-    Steer { path: String, act: Act, by: Identity, reply: oneshot::Sender<Result<String, String>> },
+    Snapshot { path: Option<String>, reply: oneshot::Sender<NodeSnapshot> },
+    Failures { path: Option<String>, limit: u32, reply: oneshot::Sender<(Vec<FailureRecord>, u32)> },
+    Steer { path: String, act: Act, by: Identity, reply: mpsc::Sender<Outcome> },
 }
 
 /// Cheap to clone; one per node.
@@ -48,7 +47,7 @@ impl Peers {
     /// power-cycled gets in at once, and two never speak for one.
     pub fn arrive(&self, connection: &Connection, boot: Epoch, software: String, calls: mpsc::Sender<Call>) {
         let id = connection.peer().clone();
-        let software = limits::short_text(&software).chars().take(SOFTWARE_CHARS_MAX).collect();
+        let software = limits::short_text(&software).chars().take(limits::SOFTWARE_CHARS_MAX).collect();
         let link = Some((connection.clone(), calls));
         let mut peers = self.lock();
         let before = peers.insert(id.clone(), Peer { software, since: Timestamp::now(), link });
@@ -85,52 +84,54 @@ impl Peers {
         self.lock().keys().cloned().collect()
     }
 
-    /// Its tree, under the name in its certificate; `None` if it is away or does not answer in time.
-    pub async fn snapshot(&self, id: &Identity) -> Option<NodeSnapshot> {
-        let snapshot = self.call(id, SNAPSHOT_WITHIN, |reply| Call::Snapshot { reply }).await.ok()?;
+    /// Its tree, or what is at or below `path`, under the name in its certificate; or why it does not show it.
+    pub async fn snapshot(&self, id: &Identity, path: Option<String>) -> Result<NodeSnapshot, String> {
+        let (reply, answer) = oneshot::channel();
+        self.call(id, Call::Snapshot { path, reply })?;
+        let snapshot = answered(id, SNAPSHOT_WITHIN, async { answer.await.ok() }).await?;
         // What it says of itself: who it is, the certificate says.
-        Some(NodeSnapshot { node: id.clone(), ..snapshot })
+        Ok(NodeSnapshot { node: id.clone(), ..snapshot })
     }
 
-    /// Its failures, oldest first; none if it is away or does not answer in time.
-    pub async fn failures(&self, id: &Identity, path: Option<String>, limit: u32) -> Vec<FailureRecord> {
-        let asked = self.call(id, SNAPSHOT_WITHIN, |reply| Call::Failures { path, limit, reply });
-        let mut records = asked.await.unwrap_or_default();
+    /// Its failures, oldest first, and how many older ones of them it left out; or why it does not tell them.
+    pub async fn failures(
+        &self,
+        id: &Identity,
+        path: Option<String>,
+        limit: u32,
+    ) -> Result<(Vec<FailureRecord>, u32), String> {
+        let (reply, answer) = oneshot::channel();
+        self.call(id, Call::Failures { path, limit, reply })?;
+        let (mut records, omitted) = answered(id, SNAPSHOT_WITHIN, async { answer.await.ok() }).await?;
         records.truncate(limits::FAILURES_MAX);
         // It tells of its own actors alone.
         records.retain(|record| is_at_or_below(&record.path, id.name.as_str()));
-        records.into_iter().map(|record| FailureRecord { node: id.clone(), ..record }.short()).collect()
+        let records = records.into_iter().map(|record| FailureRecord { node: id.clone(), ..record }.short()).collect();
+        Ok((records, omitted))
     }
 
     /// What it did, or why not.
-    pub async fn steer(&self, id: &Identity, path: String, act: Act, by: Identity) -> Result<String, String> {
-        let asked = self.call(id, STEER_WITHIN + ON_THE_WAY, |reply| Call::Steer { path, act, by, reply });
-        match asked.await {
-            Ok(Ok(done)) => Ok(limits::short_text(&done)),
-            Ok(Err(why)) => Err(limits::short_text(&why)),
-            Err(why) => Err(why),
+    pub async fn steer(&self, id: &Identity, path: String, act: Act, by: Identity) -> Steering {
+        let (reply, mut answers) = mpsc::channel(TOLD_MAX);
+        if let Err(why) = self.call(id, Call::Steer { path, act, by, reply }) {
+            return Steering::ended(Err(why));
         }
+        let told = match answered(id, STEER_WITHIN + ON_THE_WAY, answers.recv()).await {
+            Ok(outcome) => short(outcome),
+            Err(why) => return Steering::ended(Err(why)),
+        };
+        if told.as_ref().map_or(true, |told| told.done) {
+            return Steering::ended(told);
+        }
+        let unknown = format!("the link to {id} was lost before it told what came of it; its own log does");
+        let end = async move { answers.recv().await.map_or(Ok(Steered::under_way(unknown)), short) };
+        Steering { told, end: Some(Box::pin(end)) }
     }
 
-    async fn call<R>(
-        &self,
-        id: &Identity,
-        within: Duration,
-        make: impl FnOnce(oneshot::Sender<R>) -> Call,
-    ) -> Result<R, String> {
+    fn call(&self, id: &Identity, call: Call) -> Result<(), String> {
         let calls = self.lock().get(id).and_then(|peer| Some(peer.link.as_ref()?.1.clone()));
         let calls = calls.ok_or_else(|| format!("{id} is not linked now; `watchtree nodes` shows since when"))?;
-        let (reply, answer) = oneshot::channel();
-        calls.try_send(make(reply)).map_err(|_| format!("{id} has too many calls to answer already; ask again"))?;
-        match timeout(within, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(format!("the link to {id} was lost before it answered; it may have heard all the same")),
-            Err(_) => Err(format!("{id} did not answer within {} s", within.as_secs())),
-        }
-    }
-
-    pub fn is_linked(&self, id: &Identity) -> bool {
-        self.lock().get(id).is_some_and(|peer| peer.link.is_some())
+        calls.try_send(call).map_err(|_| format!("{id} has too many calls to answer already; ask again"))
     }
 
     pub fn count_linked(&self) -> usize {
@@ -153,4 +154,18 @@ impl Peer {
             software: self.software.clone(),
         }
     }
+}
+
+/// The peer's answer to a call; `None` of `answer` means that nobody gives one any more.
+async fn answered<R>(id: &Identity, within: Duration, answer: impl Future<Output = Option<R>>) -> Result<R, String> {
+    match timeout(within, answer).await {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) => Err(format!("the link to {id} was lost before it answered; it may have heard all the same")),
+        Err(_) => Err(format!("{id} did not answer within {} s", within.as_secs())),
+    }
+}
+
+/// A peer's words, as long as words are here.
+fn short(outcome: Outcome) -> Outcome {
+    outcome.map(Steered::short).map_err(|why| limits::short_text(&why))
 }

@@ -7,17 +7,22 @@
 //! The first part of a path is a node's name. Where two nodes have the same, the whole identity stands
 //! there: `main/gpu/yard/workers`.
 
-use super::facts::Facts;
+use super::facts::{Facts, Outcome, Steering, audit};
 use super::peers::Peers;
-use futures_util::future::join_all;
+use futures_util::{Stream, StreamExt, stream};
 use protocol::admin::{FailureRecord, NodeLine, NodeSnapshot};
+use protocol::frame::Ledger;
 use protocol::link::{VIEWERS_LOOK, may_steer};
 use protocol::{Act, Identity, TenantId, limits};
+use std::pin::pin;
 use supervision::steer::is_at_or_below;
-use tracing::{info, warn};
 
 /// Names told to somebody who mistyped one.
 const NAMES_TOLD_MAX: usize = 20;
+
+/// Nodes whose answers one look waits for at once; each may be a whole message long. The others are asked as these
+/// answer.
+const ASKED_AT_ONCE: usize = 64;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -57,96 +62,139 @@ impl Site {
         std::iter::once(self.facts.node.clone()).chain(peers).collect()
     }
 
-    /// The trees of all nodes that answer, or what is at `path` of one.
-    pub async fn trees(&self, path: Option<&str>, sees: &Sees) -> Result<Vec<NodeSnapshot>, NotFound> {
-        let Some(path) = path else {
-            let trees = self.nodes(sees).into_iter().map(|node| async move { self.tree(&node, None, sees).await });
-            return Ok(join_all(trees).await.into_iter().flatten().collect());
-        };
-        let (node, path) = locate(path, &self.nodes(sees))?;
-        let Some(mut tree) = self.tree(&node, Some(&path), sees).await else {
-            return Err(format!("{node} does not show its tree now"));
-        };
+    /// The trees of all nodes that answer, as they come.
+    pub fn trees(&self, sees: &Sees) -> impl Stream<Item = NodeSnapshot> + Send {
+        let looks = self.nodes(sees).into_iter().map({
+            let (site, sees) = (self.clone(), sees.clone());
+            move |node| {
+                let (site, sees) = (site.clone(), sees.clone());
+                async move { site.tree(&node, None, &sees).await.ok() }
+            }
+        });
+        stream::iter(looks).buffer_unordered(ASKED_AT_ONCE).filter_map(std::future::ready)
+    }
+
+    /// What is at or below `path`, of the node that it names.
+    pub async fn tree_at(&self, path: &str, sees: &Sees) -> Result<NodeSnapshot, NotFound> {
+        let (node, path) = locate(checked(path)?, &self.nodes(sees))?;
+        let shown = self.tree(&node, Some(&path), sees).await;
+        let mut tree = shown.map_err(|why| format!("{node} does not show its tree now: {why}"))?;
         let near = nearest(&tree, &path);
         tree.actors.retain(|actor| is_at_or_below(&actor.path, &path));
-        if tree.actors.is_empty() { Err(near) } else { Ok(vec![tree]) }
+        if tree.actors.is_empty() { Err(near) } else { Ok(tree) }
     }
 
-    async fn tree(&self, node: &Identity, path: Option<&str>, sees: &Sees) -> Option<NodeSnapshot> {
-        if *node != self.facts.node {
-            return self.peers.snapshot(node).await;
-        }
-        // The whole of it if nothing is there: whoever mistyped is told what is near.
-        let there = path.filter(|path| self.facts.roll.get(path).is_some());
-        let mut tree = self.facts.snapshot(there).await;
-        tree.actors.retain(|actor| sees.row(&self.facts.node, &actor.path));
-        Some(tree)
+    async fn tree(&self, node: &Identity, path: Option<&str>, sees: &Sees) -> Result<NodeSnapshot, String> {
+        let mut tree = if *node == self.facts.node {
+            self.facts.snapshot(path).await
+        } else {
+            self.peers.snapshot(node, path.map(str::to_owned)).await?
+        };
+        tree.actors.retain(|actor| sees.row(node, &actor.path));
+        tree.ledgers.retain(|ledger| sees.ledger(ledger));
+        Ok(tree)
     }
 
-    /// The newest `limit` failures of all nodes, or at `path` of one; oldest first.
-    pub async fn failures(
-        &self,
-        path: Option<&str>,
-        limit: usize,
-        sees: &Sees,
-    ) -> Result<Vec<FailureRecord>, NotFound> {
+    /// The newest `limit` failures of all nodes, or at `path` of one.
+    pub async fn failures(&self, path: Option<&str>, limit: usize, sees: &Sees) -> Result<Failures, NotFound> {
         let nodes = self.nodes(sees);
         let (nodes, path) = match path {
             Some(path) => {
-                let (node, path) = locate(path, &nodes)?;
-                if node != self.facts.node && !self.peers.is_linked(&node) {
-                    // "None" would be false just when somebody asks what a dead node died of.
-                    return Err(format!(
-                        "{node} is not linked now: its failures are on its own disk, and told when it is back; \
-                         `watchtree nodes` shows since when"
-                    ));
-                }
+                let (node, path) = locate(checked(path)?, &nodes)?;
                 (vec![node], Some(path))
             }
             None => (nodes, None),
         };
-        let path = &path;
-        let asked = nodes.iter().map(|node| async move {
-            if *node != self.facts.node {
-                return self.peers.failures(node, path.clone(), u32::try_from(limit).unwrap_or(u32::MAX)).await;
-            }
-            let mut own = self.facts.failures(path.as_deref(), limit);
-            own.retain(|record| sees.row(node, &record.path));
-            own
+        let path = path.as_deref();
+        let asked = nodes.into_iter().map(|node| async move {
+            let told = self.failures_of(&node, path, limit, sees).await;
+            (node, told)
         });
-        let mut records: Vec<FailureRecord> = join_all(asked).await.into_iter().flatten().collect();
-        records.sort_by_key(|record| record.at);
-        Ok(records.split_off(records.len().saturating_sub(limit)))
+        let mut answers = pin!(stream::iter(asked).buffer_unordered(ASKED_AT_ONCE));
+        let mut failures = Failures::default();
+        while let Some((node, told)) = answers.next().await {
+            match told {
+                Ok((records, omitted)) => failures.add(&node, records, omitted, limit),
+                // "None" would be false just when somebody asks what a dead node died of.
+                Err(why) if path.is_some() => {
+                    return Err(format!("{why}; its failures are on its own disk, and told when it is back"));
+                }
+                Err(why) => failures.missing.push((node, why)),
+            }
+        }
+        Ok(failures)
+    }
+
+    async fn failures_of(
+        &self,
+        node: &Identity,
+        path: Option<&str>,
+        limit: usize,
+        sees: &Sees,
+    ) -> Result<(Vec<FailureRecord>, u32), String> {
+        if *node != self.facts.node {
+            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+            return self.peers.failures(node, path.map(str::to_owned), limit).await;
+        }
+        let mut own = self.facts.failures(path, limit);
+        own.retain(|record| sees.row(node, &record.path));
+        Ok((own, 0))
     }
 
     /// Does `act` to the actor at `path`, here or at a peer. What is asked of a peer is on both audit logs.
-    pub async fn steer(&self, path: String, act: Act, by: Identity) -> Result<String, String> {
+    pub async fn steer(&self, path: String, act: Act, by: Identity) -> Outcome {
         let site = self.clone();
         // Whoever asks may hang up half-way: the log says all the same what came of it.
-        let steering = tokio::spawn(async move { site.steer_and_tell(&path, act, &by).await });
+        let steering = tokio::spawn(async move { site.steer_and_tell(path, act, by).await });
         steering.await.unwrap_or_else(|error| Err(format!("steering failed: {error}")))
     }
 
-    async fn steer_and_tell(&self, path: &str, act: Act, by: &Identity) -> Result<String, String> {
+    async fn steer_and_tell(&self, path: String, act: Act, by: Identity) -> Outcome {
         let sees = Sees::Tenant(by.tenant.clone());
-        let may = if may_steer(by.role) { limits::check_path(path) } else { Err(VIEWERS_LOOK.to_owned()) };
-        let found = may.and_then(|()| locate(path, &self.nodes(&sees)));
-        let (node, local) = match found {
+        let may = if may_steer(by.role) { limits::check_path(&path) } else { Err(VIEWERS_LOOK.to_owned()) };
+        let (node, local) = match may.and_then(|()| locate(&path, &self.nodes(&sees))) {
             Ok(found) => found,
             Err(why) => {
-                warn!(target: "audit", %by, path = limits::short_text(path), %act, result = why, "not steered");
-                return Err(why);
+                let refused = Err(why);
+                audit(&by, &self.facts.node, &path, act, &refused);
+                return refused;
             }
         };
         if node == self.facts.node {
-            return self.facts.steer(local, act, by.clone()).await;
+            return self.facts.steer(local, act, by).await.told;
         }
-        let result = self.peers.steer(&node, local, act, by.clone()).await;
-        match &result {
-            Ok(done) => info!(target: "audit", %by, %node, path, %act, result = done, "steered"),
-            Err(why) => warn!(target: "audit", %by, %node, path, %act, result = why, "not steered"),
+        let Steering { told, end } = self.peers.steer(&node, local, act, by.clone()).await;
+        audit(&by, &node, &path, act, &told);
+        if let Some(end) = end {
+            tokio::spawn(async move { audit(&by, &node, &path, act, &end.await) });
         }
-        result
+        told
+    }
+}
+
+/// What nodes tell of their failures.
+#[derive(Default)]
+pub struct Failures {
+    /// Oldest first.
+    pub records: Vec<FailureRecord>,
+    /// Who has more to tell, or did not answer, and why.
+    pub missing: Vec<(Identity, String)>,
+}
+
+impl Failures {
+    /// Keeps the newest `limit` of all.
+    fn add(&mut self, node: &Identity, records: Vec<FailureRecord>, omitted: u32, limit: usize) {
+        self.records.extend(records);
+        self.records.sort_by_key(|record| record.at);
+        self.records.drain(..self.records.len().saturating_sub(limit));
+        if omitted > 0 {
+            let name = &node.name;
+            let why = format!(
+                "{omitted} older failures of {name} do not fit its answer; ask for a part of it, as in \
+                 `watchtree failures {name}/PART`"
+            );
+            self.missing.push((node.clone(), why));
+        }
     }
 }
 
@@ -164,6 +212,20 @@ impl Sees {
         let name = path.strip_prefix(here.name.as_str()).and_then(|rest| rest.strip_prefix("/peers/"));
         name.is_none_or(|name| name.split('.').next() == Some(tenant.as_str()))
     }
+
+    /// Nor is what other tenants' edges ask of a gpu node.
+    fn ledger(&self, ledger: &Ledger) -> bool {
+        match self {
+            Self::All => true,
+            Self::Tenant(tenant) => ledger.edge.split('/').next() == Some(tenant.as_str()),
+        }
+    }
+}
+
+/// As people type it: a slash at its end means nothing.
+fn checked(path: &str) -> Result<&str, String> {
+    let path = path.trim_end_matches('/');
+    limits::check_path(path).map(|()| path)
 }
 
 /// The node that a path begins with, and the path as that node has it.
@@ -264,5 +326,19 @@ mod tests {
             assert_eq!(acme.row(&hub, path), seen, "{path}");
             assert!(Sees::All.row(&hub, path));
         }
+    }
+
+    #[test]
+    fn what_another_tenant_asks_of_a_shared_gpu_node_is_not_shown() {
+        let ledger = |edge: &str| Ledger {
+            asker: protocol::Epoch(7),
+            edge: edge.to_owned(),
+            state: protocol::frame::LedgerState::Open,
+            tally: protocol::frame::Tally::default(),
+        };
+        let acme = Sees::Tenant("acme".parse().expect("a name"));
+        let seen = ["acme/edge/yard", "acme-2/edge/yard", "main/edge/yard"].map(|edge| acme.ledger(&ledger(edge)));
+        assert_eq!(seen, [true, false, false]);
+        assert!(Sees::All.ledger(&ledger("main/edge/yard")));
     }
 }

@@ -4,9 +4,10 @@ use super::args::{FailuresArgs, Output};
 use super::out::Out;
 use super::render::failures as draw;
 use super::session::{Dialler, Session, Unanswered};
-use super::{Failure, gather};
+use super::{Failure, gather, warn};
 use jiff::tz::TimeZone;
 use protocol::admin::{FailureRecord, Reply, Request};
+use protocol::limits;
 use std::collections::BTreeMap;
 
 pub(super) async fn list(args: &FailuresArgs, out: &mut Out) -> Result<(), Failure> {
@@ -45,6 +46,7 @@ async fn told_by(session: &Session, args: &FailuresArgs) -> Result<Told, Unanswe
     loop {
         match replies.next().await {
             Ok(Some(Reply::Failure(failure))) => failures.push(*failure),
+            Ok(Some(Reply::Missing { why, .. })) => warn(limits::short_text(&why)),
             Ok(Some(_)) => return Err(replies.unexpected()),
             Ok(None) => return Ok(Ok(failures)),
             // Perhaps another of those asked knows the path.

@@ -137,6 +137,8 @@ impl Telling {
         loop {
             match replies.next().await {
                 Ok(Some(Reply::Node(snapshot))) => told.trees.push(*snapshot),
+                // Listed without its tree, as every other that does not show it.
+                Ok(Some(Reply::Missing { .. })) => {}
                 Ok(Some(_)) => return Err(replies.unexpected()),
                 Ok(None) => return Ok(told),
                 // Perhaps another of those asked knows the path.
@@ -148,10 +150,12 @@ impl Telling {
 }
 
 pub(super) async fn lines(session: &Session) -> Result<Vec<NodeLine>, Unanswered> {
-    match session.ask_once(&Request::Nodes).await? {
-        Some(Reply::Nodes(lines)) => Ok(lines),
-        _ => {
-            Err(Unanswered::Refused(format!("{} answered another question; are both of one version?", session.node())))
+    let (mut replies, mut all) = (session.ask(&Request::Nodes).await?, Vec::new());
+    loop {
+        match replies.next().await? {
+            Some(Reply::Nodes(some)) => all.extend(some),
+            Some(_) => return Err(replies.unexpected()),
+            None => return Ok(all),
         }
     }
 }

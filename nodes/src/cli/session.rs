@@ -160,11 +160,6 @@ impl Session {
         tx.send(request).await.map_err(|error| lost(error.to_string()))?;
         Ok(Replies { _asking: tx, rx, from: format!("{} at {}", self.node(), self.at) })
     }
-
-    /// Asks what is answered by one reply.
-    pub async fn ask_once(&self, request: &Request) -> Result<Option<Reply>, Unanswered> {
-        self.ask(request).await?.next().await
-    }
 }
 
 /// What comes back for one request.

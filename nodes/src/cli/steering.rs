@@ -9,7 +9,7 @@ use super::args::{InjectArgs, Output, SteerArgs};
 use super::gather;
 use super::out::Out;
 use super::session::{Dialler, Session, Unanswered};
-use protocol::admin::{NodeLine, Reply, Request};
+use protocol::admin::{NodeLine, Reply, Request, Steered};
 use protocol::link::{VIEWERS_LOOK, may_steer};
 use protocol::{Act, Role};
 use serde::Serialize;
@@ -24,7 +24,9 @@ struct Done<'a> {
     path: &'a str,
     /// `restart`, `inject panic`
     act: String,
-    done: String,
+    /// `false`: it is under way and goes on.
+    done: bool,
+    text: String,
 }
 
 pub(super) async fn inject(args: &InjectArgs, out: &mut Out) -> Result<(), Failure> {
@@ -40,21 +42,21 @@ pub(super) async fn steer(args: &SteerArgs, act: Act, out: &mut Out) -> Result<(
         return Err(Failure::new(format!("{VIEWERS_LOOK}; {} is a viewer's, --cert names another", dialler.shown())));
     }
     let sessions = dialler.dial_all(&args.access.connect).await?;
-    let done = ask(responsible(&sessions, &args.path).await?, &args.path, act).await?;
+    let Steered { done, text } = ask(responsible(&sessions, &args.path).await?, &args.path, act).await?;
     match args.output {
-        Output::Json => out.json_document(&Done { path: &args.path, act: act.to_string(), done })?,
-        Output::Table => out.line(&done)?,
+        Output::Json => out.json_document(&Done { path: &args.path, act: act.to_string(), done, text })?,
+        Output::Table => out.line(&text)?,
     }
     out.flush()?;
     drop(sessions);
     dialler.hang_up().await;
-    Ok(())
+    if done { Ok(()) } else { Err(Failure::UnderWay) }
 }
 
-async fn ask(session: &Session, path: &str, act: Act) -> Result<String, Failure> {
+async fn ask(session: &Session, path: &str, act: Act) -> Result<Steered, Failure> {
     let mut replies = session.ask(&Request::Steer { path: path.to_owned(), act }).await?;
     match replies.next_within(DONE_WITHIN).await {
-        Ok(Some(Reply::Steered(done))) => Ok(done),
+        Ok(Some(Reply::Steered(told))) => Ok(told),
         Ok(_) => Err(replies.unexpected().into()),
         Err(Unanswered::Refused(why)) => Err(Failure::new(why)),
         // The act may have been done, and only its answer lost.

@@ -82,7 +82,7 @@ impl Operator {
     /// Does `act` to the actor at `path` of any node; what was told.
     pub async fn steer(&self, path: &str, act: Act) -> Result<String, String> {
         match self.ask(Request::Steer { path: path.to_owned(), act }).await?.into_iter().next() {
-            Some(Reply::Steered(told)) => Ok(told),
+            Some(Reply::Steered(told)) => Ok(told.text),
             other => Err(format!("the relay answered {other:?}")),
         }
     }

@@ -2,17 +2,24 @@
 //!
 //!   /api/v1/tree?path=yard/cameras     what is at or below a path, of the node that the path names
 //!   /api/v1/tree?node=yard             one node; `node=all` is a list of this one and all that are linked
+//!
+//! Failures are a list; what is missing in it stands in headers, `watchtree-missing: main/edge/yard: why`.
 
 use super::{Http, problem, problem_with};
-use crate::fabric::site::{Sees, Site};
+use crate::fabric::site::{Failures, Sees, Site};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use protocol::{Identity, limits};
 use serde::Deserialize;
 use serde_json::Value;
 
+const MISSING: HeaderName = HeaderName::from_static("watchtree-missing");
+/// Of these headers in one answer.
+const MISSING_TOLD_MAX: usize = 20;
 const FAILURES_DEFAULT: usize = 100;
 const FAILURES_MAX: usize = 1000;
 
@@ -41,17 +48,18 @@ pub(super) async fn tree(State(http): State<Http>, query: Result<Query<TreeQuery
     let Ok(Query(TreeQuery { path, node })) = query else {
         return problem(StatusCode::BAD_REQUEST, "parameters are path and node");
     };
-    let all = node.as_deref() == Some("all") && path.is_none();
-    let found = match part(&http.site, path, node) {
-        Ok(Part::Everything) => http.site.trees(None, &Sees::All).await,
-        Ok(Part::At(path)) => http.site.trees(Some(&path), &Sees::All).await,
-        Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
-    };
-    match found {
-        Ok(trees) if all => Json(trees).into_response(),
-        Ok(mut trees) if !trees.is_empty() => Json(trees.remove(0)).into_response(),
-        Ok(_) => not_found(&http.site, "no tree is there"),
-        Err(why) => not_found(&http.site, &why),
+    match part(&http.site, path, node) {
+        Ok(Part::Everything) => {
+            let mut trees: Vec<_> = http.site.trees(&Sees::All).collect().await;
+            // This node first; the others come as they answer.
+            trees.sort_by_key(|tree| (tree.node != http.site.facts.node, tree.node.clone()));
+            Json(trees).into_response()
+        }
+        Ok(Part::At(path)) => match http.site.tree_at(&path, &Sees::All).await {
+            Ok(tree) => Json(tree).into_response(),
+            Err(why) => not_found(&http.site, &why),
+        },
+        Err(why) => problem(StatusCode::BAD_REQUEST, &why),
     }
 }
 
@@ -72,9 +80,16 @@ pub(super) async fn failures(
         Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
     };
     match found {
-        Ok(failures) => Json(failures).into_response(),
+        Ok(Failures { records, missing }) => (incomplete(missing), Json(records)).into_response(),
         Err(why) => not_found(&http.site, &why),
     }
+}
+
+/// One header for each node that has more to tell, or did not answer.
+fn incomplete(missing: Vec<(Identity, String)>) -> HeaderMap {
+    let texts =
+        missing.into_iter().take(MISSING_TOLD_MAX).map(|(node, why)| limits::short_text(&format!("{node}: {why}")));
+    texts.filter_map(|text| Some((MISSING, HeaderValue::from_str(&text).ok()?))).collect()
 }
 
 /// Without parameters it is this node. A path names its node; `node` beside it would say it twice.

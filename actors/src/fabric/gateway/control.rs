@@ -5,15 +5,16 @@
 
 use super::proxy::HELLO_WITHIN;
 use super::refuse;
-use crate::fabric::facts::SOFTWARE;
+use crate::fabric::facts::{Outcome, SOFTWARE};
 use crate::fabric::peers::{Call, Peers};
 use crate::fabric::site::Site;
 use protocol::admin::{FailureRecord, NodeSnapshot};
 use protocol::link::{Down, Up};
-use protocol::transport::{CloseCode, Connection, Rx, Tx};
+use protocol::transport::{CloseCode, Connection, Rx, SendError, Tx};
 use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tracing::warn;
 
 /// Calls that wait to be sent to one peer. When full, whoever asks is told.
 const CALLS_WAITING_MAX: usize = 8;
@@ -59,11 +60,15 @@ async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Call>) -
     let mut out = Out::default();
     loop {
         tokio::select! {
-            Some(call) = called.recv() => {
-                if let Err(error) = tx.send(&out.send(call)).await {
-                    return error.to_string();
+            Some(call) = called.recv() => match tx.send(&out.send(call)).await {
+                Ok(()) => {}
+                // Nothing of it was sent: whoever asked for too much has no answer, and all others go on.
+                Err(error @ (SendError::TooLarge { .. } | SendError::Unfit(_))) => {
+                    out.give_up_last();
+                    warn!("a call is not passed on: {error}");
                 }
-            }
+                Err(lost) => return lost.to_string(),
+            },
             message = rx.recv::<Up>() => match message {
                 Ok(Some(Up::Hello { .. })) => return "it said hello twice".to_owned(),
                 Ok(Some(Up::Bye)) => return "it stopped in good order".to_owned(),
@@ -84,8 +89,9 @@ struct Out {
 
 enum Reply {
     Snapshot(oneshot::Sender<NodeSnapshot>),
-    Failures(oneshot::Sender<Vec<FailureRecord>>),
-    Steer(oneshot::Sender<Result<String, String>>),
+    Failures(oneshot::Sender<(Vec<FailureRecord>, u32)>),
+    /// Has room for what is told first and for the end of what was under way.
+    Steer(mpsc::Sender<Outcome>),
 }
 
 impl Out {
@@ -93,7 +99,7 @@ impl Out {
         self.calls += 1;
         let number = self.calls;
         let (message, reply) = match call {
-            Call::Snapshot { reply } => (Down::Snapshot { call: number }, Reply::Snapshot(reply)),
+            Call::Snapshot { path, reply } => (Down::Snapshot { call: number, path }, Reply::Snapshot(reply)),
             Call::Failures { path, limit, reply } => {
                 (Down::Failures { call: number, path, limit }, Reply::Failures(reply))
             }
@@ -106,6 +112,11 @@ impl Out {
         message
     }
 
+    /// Its asker is told that nobody answers.
+    fn give_up_last(&mut self) {
+        self.waiting.remove(&self.calls);
+    }
+
     /// Whoever asked may be gone. An answer to no call, or of another kind than its call, is nobody's.
     fn answered(&mut self, answer: Up) {
         let (Up::Snapshot { call, .. } | Up::Failures { call, .. } | Up::Steered { call, .. }) = &answer else {
@@ -113,8 +124,16 @@ impl Out {
         };
         match (self.waiting.remove(call), answer) {
             (Some(Reply::Snapshot(reply)), Up::Snapshot { snapshot, .. }) => drop(reply.send(*snapshot)),
-            (Some(Reply::Failures(reply)), Up::Failures { failures, .. }) => drop(reply.send(failures)),
-            (Some(Reply::Steer(reply)), Up::Steered { result, .. }) => drop(reply.send(result)),
+            (Some(Reply::Failures(reply)), Up::Failures { failures, omitted, .. }) => {
+                drop(reply.send((failures, omitted)));
+            }
+            (Some(Reply::Steer(reply)), Up::Steered { call, result }) => {
+                let goes_on = result.as_ref().is_ok_and(|told| !told.done);
+                // A peer that tells more than the two there is room for is no longer listened to.
+                if reply.try_send(result).is_ok() && goes_on {
+                    self.waiting.insert(call, Reply::Steer(reply));
+                }
+            }
             _ => {}
         }
     }
@@ -123,36 +142,61 @@ impl Out {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fabric::testing::Pair;
     use protocol::Act;
+    use protocol::admin::Steered;
+    use protocol::limits::MESSAGE_BYTES_MAX;
+    use protocol::link::Open;
+    use std::time::Duration;
+    use tokio::sync::mpsc::error::TryRecvError;
 
-    fn steer(out: &mut Out) -> (u64, oneshot::Receiver<Result<String, String>>) {
-        let (reply, answer) = oneshot::channel();
+    type Answer = mpsc::Receiver<Outcome>;
+
+    fn order() -> (Call, Answer) {
+        let (reply, answer) = mpsc::channel(2);
         let by = "main/operator/ada".parse().expect("an identity");
-        match out.send(Call::Steer { path: "yard/outbox".to_owned(), act: Act::Restart, by, reply }) {
+        (Call::Steer { path: "yard/outbox".to_owned(), act: Act::Restart, by, reply }, answer)
+    }
+
+    fn steer(out: &mut Out) -> (u64, Answer) {
+        let (call, answer) = order();
+        match out.send(call) {
             Down::Steer { call, .. } => (call, answer),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn an_act_that_takes_long_is_answered_after_later_calls() {
+    fn an_act_that_takes_long_is_answered_after_later_calls_and_its_end_is_told_too() {
         let mut out = Out::default();
         let (slow, mut slow_answer) = steer(&mut out);
         let (quick, mut quick_answer) = steer(&mut out);
-        out.answered(Up::Steered { call: quick, result: Ok("quick".to_owned()) });
-        out.answered(Up::Steered { call: slow, result: Ok("slow".to_owned()) });
-        assert_eq!(quick_answer.try_recv(), Ok(Ok("quick".to_owned())));
-        assert_eq!(slow_answer.try_recv(), Ok(Ok("slow".to_owned())));
+        let under_way = Ok(Steered::under_way("goes on"));
+        out.answered(Up::Steered { call: slow, result: under_way.clone() });
+        out.answered(Up::Steered { call: quick, result: Ok(Steered::done("quick")) });
+        out.answered(Up::Steered { call: slow, result: Ok(Steered::done("slow")) });
+        assert_eq!(quick_answer.try_recv(), Ok(Ok(Steered::done("quick"))));
+        assert_eq!(slow_answer.try_recv(), Ok(under_way));
+        assert_eq!(slow_answer.try_recv(), Ok(Ok(Steered::done("slow"))));
+        assert!(out.waiting.is_empty());
+    }
+
+    #[test]
+    fn an_act_that_is_under_way_for_ever_is_told_twice_and_no_more() {
+        let mut out = Out::default();
+        let (call, _answer) = steer(&mut out);
+        (0..3).for_each(|_| out.answered(Up::Steered { call, result: Ok(Steered::under_way("goes on")) }));
+        assert!(out.waiting.is_empty());
     }
 
     #[test]
     fn an_answer_of_another_kind_or_to_no_call_is_nobodys() {
         let mut out = Out::default();
         let (call, mut answer) = steer(&mut out);
-        out.answered(Up::Steered { call: call + 1, result: Ok("made up".to_owned()) });
-        assert!(answer.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
-        out.answered(Up::Failures { call, failures: Vec::new() });
-        assert!(answer.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
+        out.answered(Up::Steered { call: call + 1, result: Ok(Steered::done("made up")) });
+        assert_eq!(answer.try_recv(), Err(TryRecvError::Empty));
+        out.answered(Up::Failures { call, failures: Vec::new(), omitted: 0 });
+        assert_eq!(answer.try_recv(), Err(TryRecvError::Disconnected));
     }
 
     #[test]
@@ -160,6 +204,36 @@ mod tests {
         let mut out = Out::default();
         let mut answers: Vec<_> = (0..CALLS_OUT_MAX + 1).map(|_| steer(&mut out).1).collect();
         assert_eq!(out.waiting.len(), CALLS_OUT_MAX);
-        assert!(answers[0].try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
+        assert_eq!(answers[0].try_recv(), Err(TryRecvError::Disconnected));
+    }
+
+    /// With a path of so many bytes.
+    fn failures(path_bytes: usize) -> (Call, oneshot::Receiver<(Vec<FailureRecord>, u32)>) {
+        let (reply, answer) = oneshot::channel();
+        (Call::Failures { path: Some("x".repeat(path_bytes)), limit: 1, reply }, answer)
+    }
+
+    #[tokio::test]
+    async fn a_call_that_fits_no_message_fails_alone() {
+        let pair = Pair::new();
+        let (edge, relay) = pair.connect().await;
+        let (mut edge_tx, mut edge_rx) = edge.open_bi(&Open::Control).await.expect("a stream");
+        let (_, mut tx, mut rx) = relay.accept_bi().await.expect("a stream").open().await.expect("says what it is");
+        let (calls, mut called) = mpsc::channel(CALLS_WAITING_MAX);
+        let conversing = tokio::spawn(async move { converse(&mut tx, &mut rx, &mut called).await });
+
+        let (too_large, refused) = failures(MESSAGE_BYTES_MAX);
+        let (fits, answer) = failures(10);
+        calls.send(too_large).await.expect("it is taken");
+        calls.send(fits).await.expect("it is taken");
+        let within = Duration::from_secs(20);
+        timeout(within, refused).await.expect("in time").expect_err("nobody answers it");
+        let asked = timeout(within, edge_rx.recv::<Down>()).await.expect("in time").expect("is readable");
+        let Some(Down::Failures { call, .. }) = asked else { panic!("{asked:?}") };
+        edge_tx.send(&Up::Failures { call, failures: Vec::new(), omitted: 7 }).await.expect("is sent");
+        let told = timeout(within, answer).await.expect("in time").expect("it is answered");
+        assert_eq!(told, (Vec::new(), 7));
+        edge_tx.send(&Up::Bye).await.expect("is sent");
+        assert_eq!(conversing.await.expect("it ends"), "it stopped in good order");
     }
 }

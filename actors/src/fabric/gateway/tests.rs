@@ -1,12 +1,14 @@
 //! What a peer with a good certificate may not do, over loopback.
 
+mod asking;
+
 use super::*;
 use crate::api::health::Health;
 use crate::fabric::facts::Facts;
 use crate::fabric::peers::Peers;
 use crate::inference::books::Books;
 use crate::inference::pool::Models;
-use protocol::admin::{Reply, Request};
+use protocol::admin::{Reply, Request, Steered};
 use protocol::frame::LedgerState;
 use protocol::link::{Down, Open, Up, VIEWERS_LOOK};
 use protocol::transport::{Credentials, Rx, TlsFiles, Tx};
@@ -83,7 +85,7 @@ impl Fixture {
 
     async fn steer(&self, who: &str, path: &str, act: Act) -> Result<String, String> {
         match self.ask(who, Request::Steer { path: path.to_owned(), act }).await.pop().expect("an answer") {
-            Reply::Steered(done) => Ok(done),
+            Reply::Steered(told) => Ok(told.text),
             Reply::Refused(why) => Err(why),
             other => panic!("{other:?}"),
         }
@@ -251,7 +253,7 @@ async fn an_edge_is_steered_over_its_control_stream_and_its_answer_comes_back() 
         let order = timeout(WITHIN, rx.recv::<Down>()).await.expect("in time").expect("is readable");
         let Some(Down::Steer { call, path, act, by }) = order else { panic!("{order:?}") };
         assert_eq!((path.as_str(), act, by.to_string().as_str()), ("yard/outbox", Act::Park, "main/operator/ada"));
-        tx.send(&Up::Steered { call, result: Ok("parked".to_owned()) }).await.expect("is sent");
+        tx.send(&Up::Steered { call, result: Ok(Steered::done("parked")) }).await.expect("is sent");
     };
     let steer = site.steer("main/operator/ada", "yard/outbox", Act::Park);
     let (done, ()) = tokio::join!(steer, edge);

@@ -1,0 +1,52 @@
+//! Looks: one look at all nodes at a time for each person, whose answers are in memory until they are read.
+
+use protocol::Identity;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Looks of one identity at once, over all its connections. When full, the next waits for its turn.
+const OF_ONE_MAX: usize = 1;
+
+/// Cheap to clone; one per node.
+#[derive(Clone, Default)]
+pub(super) struct Looks(Arc<Mutex<BTreeMap<Identity, Weak<Semaphore>>>>);
+
+impl Looks {
+    /// Held while one looks. Never `None` while the semaphore is open, and nobody closes one.
+    pub async fn turn(&self, who: &Identity) -> Option<OwnedSemaphorePermit> {
+        self.of(who).acquire_owned().await.ok()
+    }
+
+    fn of(&self, who: &Identity) -> Arc<Semaphore> {
+        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever looks or waits holds his own.
+        looks.retain(|_, look| look.strong_count() > 0);
+        let known = looks.get(who).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let look = Arc::new(Semaphore::new(OF_ONE_MAX));
+            looks.insert(who.clone(), Arc::downgrade(&look));
+            look
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn one_person_looks_once_at_a_time_and_holds_up_nobody_else() {
+        let looks = Looks::default();
+        let (ada, bob) = ("main/operator/ada", "main/viewer/bob");
+        let [ada, bob] = [ada, bob].map(|who| who.parse::<Identity>().expect("an identity"));
+        let first = looks.turn(&ada).now_or_never().expect("nobody looks");
+        assert!(looks.turn(&ada).now_or_never().is_none(), "ada looks twice");
+        assert!(looks.turn(&bob).now_or_never().is_some(), "bob waits for ada");
+        drop(first);
+        assert!(looks.turn(&ada).now_or_never().is_some(), "it is over");
+        looks.of(&bob);
+        assert_eq!(looks.0.lock().expect("nobody panics").len(), 1, "those who are done are forgotten");
+    }
+}
