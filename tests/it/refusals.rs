@@ -10,6 +10,8 @@ use tests::harness::{CameraServer, Cluster, Plan, http, ports, stranger};
 
 const SEED: u64 = 60;
 const WITHIN: Duration = Duration::from_secs(30);
+/// What is asked for is two seconds; a loaded machine is given more.
+const FLIPS_WITHIN: Duration = Duration::from_secs(10);
 /// Of the bytes `no model`.
 const NO_MODEL_SHA256: &str = "f62c7d17e241fe5c5c0c64d2e32ab6e3bd10547a9c02977cc126acc0fe6e6554";
 
@@ -284,10 +286,14 @@ async fn a_relay_whose_disk_fills_up_says_so_lives_and_has_everything_once_there
     })
     .await;
     disk.free();
+    site.eventually("the relay is ready again", FLIPS_WITHIN, async |_| {
+        let answer = http::get(hub, "/health/ready").await?;
+        if answer.status == 200 { Ok(()) } else { Err(answer.body) }
+    })
+    .await;
     site.eventually("all of them are on the record", WITHIN, async |site| {
         let (accepted, acked) = site.node("yard").outbox().await?;
-        let ready = http::get(hub, "/health/ready").await?.status == 200;
-        if acked + 20 >= accepted && ready { Ok(()) } else { Err(format!("{accepted} accepted, {acked} acked")) }
+        if acked + 20 >= accepted { Ok(()) } else { Err(format!("{accepted} accepted, {acked} acked")) }
     })
     .await;
     assert_eq!(site.node("hub").pid(), pid, "the relay never ended");

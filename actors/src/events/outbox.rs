@@ -33,7 +33,7 @@ const WAITING_MAX: usize = 1024;
 const BATCH_EVENTS_MAX: usize = 512;
 /// Without pushes, acknowledged entries leave the file this much later, many at once.
 const TRIM_AFTER: Duration = Duration::from_secs(2);
-/// On a full disk, pushes are refused for this long before the disk is tried again.
+/// On a full disk, pushes are refused, and the disk is tried again this often, pushes or not.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// A disk that hangs must not keep the rest of the node from being shown; after this, the outbox is left out.
 const STATUS_WITHIN: Duration = Duration::from_secs(1);
@@ -143,6 +143,8 @@ enum Msg {
     },
     /// No push came for a while to take the acknowledged entries along.
     Trim,
+    /// The disk was full a while ago.
+    Retry,
 }
 
 struct OutboxState {
@@ -160,7 +162,10 @@ struct OutboxState {
     waiting: Vec<oneshot::Sender<u64>>,
     trim_planned: bool,
     trim_due: bool,
-    full_until: Option<Instant>,
+    /// The disk was full when last tried; it is tried again soon.
+    full: bool,
+    retry_planned: bool,
+    retry_due: bool,
 }
 
 impl Actor for OutboxState {
@@ -192,6 +197,10 @@ impl Actor for OutboxState {
                 self.trim_planned = false;
                 self.trim_due = true;
             }
+            Msg::Retry => {
+                self.retry_planned = false;
+                self.retry_due = true;
+            }
         }
         Ok(())
     }
@@ -218,6 +227,8 @@ impl OutboxState {
         info!(path = %path.display(), epoch = %mark.epoch, accepted = mark.accepted, acked = mark.acked, "outbox is open");
         outbox.newest.send_replace(mark.accepted);
         show_unacked(mark.accepted - mark.acked);
+        // What a predecessor met; this one finds out itself.
+        say(&outbox.trouble, None);
         Ok(Self {
             path,
             file: Some(file),
@@ -229,19 +240,19 @@ impl OutboxState {
             waiting: Vec::new(),
             trim_planned: false,
             trim_due: false,
-            full_until: None,
+            full: false,
+            retry_planned: false,
+            retry_due: false,
         })
     }
 
     fn collect(&mut self, event: Event, reply: oneshot::Sender<u64>) {
-        match self.full_until {
+        if self.full {
             // Dropping `reply` is the answer: not accepted.
-            Some(until) if Instant::now() < until => refused(1),
-            _ => {
-                self.batch.push(file::fitting(event));
-                self.waiting.push(reply);
-            }
+            return refused(1);
         }
+        self.batch.push(file::fitting(event));
+        self.waiting.push(reply);
     }
 
     fn ack(&mut self, through: u64, cx: &mut Context<Msg>) {
@@ -252,13 +263,7 @@ impl OutboxState {
         show_unacked(mark.accepted - mark.acked);
         if !self.trim_planned {
             self.trim_planned = true;
-            let me = cx.me().clone();
-            cx.spawn(async move {
-                tokio::time::sleep(TRIM_AFTER).await;
-                // Waits for room: nothing else would plan the next one. Gone: its successor plans its own.
-                let _ = me.send(Msg::Trim).await;
-                Ok(())
-            });
+            plan(Msg::Trim, TRIM_AFTER, cx);
         }
     }
 
@@ -291,17 +296,22 @@ impl OutboxState {
     /// One transaction for all that waits; then everyone is answered.
     fn commit(&mut self, cx: &mut Context<Msg>) -> Result<(), Failure> {
         let (batch, trim) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.trim_due));
+        let retry = std::mem::take(&mut self.retry_due);
         let (file, entries_max, began) = (self.file.as_mut().expect(FILE), self.entries_max.get(), Instant::now());
-        let done = match (batch.is_empty(), trim) {
-            (true, false) => return Ok(()),
-            (true, true) => block_in_place(|| file.trim()).map(|()| None),
-            (false, _) => block_in_place(|| file.append(batch, Timestamp::now(), entries_max)).map(Some),
+        let done = match (batch.is_empty(), trim, retry) {
+            (true, false, false) => return Ok(()),
+            (true, _, true) => block_in_place(|| file.rewrite()).map(|()| None),
+            // The next retry takes them along.
+            (true, true, false) if self.full => return Ok(()),
+            (true, true, false) => block_in_place(|| file.trim()).map(|()| None),
+            (false, ..) => block_in_place(|| file.append(batch, Timestamp::now(), entries_max)).map(Some),
         };
         match done {
+            Ok(None) if retry => self.well_again(cx),
             Ok(None) => {}
             Ok(Some(appended)) => {
                 metrics::histogram!("watchtree_outbox_commit_seconds").record(began.elapsed().as_secs_f64());
-                self.accepted(&appended, cx);
+                self.accepted(&appended);
             }
             Err(full) if full.is_full() => self.reopen(&full, cx)?,
             Err(failed) => return Err(failed.failure(&self.path)),
@@ -309,7 +319,7 @@ impl OutboxState {
         Ok(())
     }
 
-    fn accepted(&mut self, appended: &Appended, cx: &mut Context<Msg>) {
+    fn accepted(&mut self, appended: &Appended) {
         let mark = self.file().mark();
         // Before anyone is told: who stops after its last push was answered still finds the forwarder told of it.
         self.newest.send_replace(mark.accepted);
@@ -326,22 +336,30 @@ impl OutboxState {
             warn!(dropped, kept, through, "outbox is full, the oldest events were dropped");
             metrics::counter!("watchtree_outbox_dropped_total").increment(dropped);
         }
-        if self.full_until.take().is_some() {
-            info!("the disk has space again, events are accepted");
-            cx.note("");
-            self.say(None);
-        }
+    }
+
+    fn well_again(&mut self, cx: &mut Context<Msg>) {
+        self.full = false;
+        info!("the disk has space again, events are accepted");
+        cx.note("");
+        say(&self.trouble, None);
     }
 
     /// The disk is full. redb does no more work until the file is opened again; nobody was told "accepted".
     fn reopen(&mut self, cause: &FileError, cx: &mut Context<Msg>) -> Result<(), Failure> {
-        error!(path = %self.path.display(), %cause, waiting = self.waiting.len(), "disk is full, events are refused: free space");
+        let told = std::mem::replace(&mut self.full, true);
+        if !told {
+            error!(path = %self.path.display(), %cause, waiting = self.waiting.len(), "disk is full, events are refused: free space");
+        }
         cx.note("disk is full, events are refused: free space");
         let text = format!("{}: {cause}; free space on its disk, what it holds is kept", self.path.display());
-        self.say(Some(text));
+        say(&self.trouble, Some(text));
+        if !self.retry_planned {
+            self.retry_planned = true;
+            plan(Msg::Retry, FULL_PAUSE, cx);
+        }
         refused(self.waiting.len() as u64);
         self.waiting.clear();
-        self.full_until = Some(Instant::now() + FULL_PAUSE);
         self.file = None;
         self.file = Some(block_in_place(|| OutboxFile::open(&self.path))?);
         let accepted = self.file().mark().accepted;
@@ -349,10 +367,6 @@ impl OutboxState {
         self.offered = self.offered.max(accepted);
         self.newest.send_replace(accepted);
         Ok(())
-    }
-
-    fn say(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     fn status(&self) -> OutboxStatus {
@@ -366,6 +380,21 @@ impl OutboxState {
 }
 
 const FILE: &str = "the file is away only inside `reopen`, which ends the actor if it does not come back";
+
+/// Tells the outbox something later.
+fn plan(message: Msg, after: Duration, cx: &mut Context<Msg>) {
+    let me = cx.me().clone();
+    cx.spawn(async move {
+        tokio::time::sleep(after).await;
+        // Waits for room: nothing else would plan the next one. Gone: its successor plans its own.
+        let _ = me.send(message).await;
+        Ok(())
+    });
+}
+
+fn say(to: &Trouble, trouble: Option<String>) {
+    *to.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+}
 
 fn refused(events: u64) {
     metrics::counter!("watchtree_outbox_refused_total").increment(events);

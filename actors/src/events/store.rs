@@ -37,7 +37,7 @@ const FOLLOW_EVENTS_MAX: usize = 4096;
 /// A disk that fails is not tried in a tight loop.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), max: Duration::from_secs(5) };
 
-/// On a full disk, appends are refused for this long before the disk is tried again.
+/// On a full disk, appends are refused, and the disk is tried again this often, appends or not.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// One channel a tenant that somebody follows, or did.
@@ -157,13 +157,16 @@ enum Msg {
         work: Read,
         permit: OwnedSemaphorePermit,
     },
+    /// The disk was full a while ago.
+    Retry,
 }
 
 struct StoreState {
     path: PathBuf,
     /// Away while the disk is too full even to open it.
     file: Option<StoreFile>,
-    full_until: Option<Instant>,
+    /// The disk was full when last tried; it is tried again soon.
+    full: bool,
     trouble: Trouble,
     news: News,
     /// Handed over and not yet committed; their receivers wait in `waiting`, in the same order.
@@ -177,13 +180,14 @@ impl Actor for StoreState {
     async fn handle(&mut self, message: Msg, cx: &mut Context<Msg>) -> Result<(), Failure> {
         match message {
             // Dropping `reply` is the answer: not recorded, send it again.
-            Msg::Append { .. } if self.refuses() => {}
+            Msg::Append { .. } if self.full => {}
             // Answered when the batch is on disk.
             Msg::Append { append, reply } => {
                 self.batch.push(append);
                 self.waiting.push(reply);
             }
             Msg::Read { work, permit } => self.read(work, permit, cx),
+            Msg::Retry => self.retry(cx)?,
         }
         Ok(())
     }
@@ -197,16 +201,31 @@ impl StoreState {
     fn open(path: PathBuf, news: News, trouble: Trouble) -> Result<Self, Failure> {
         let file = Some(StoreFile::open(&path)?);
         info!(path = %path.display(), "record of events is open");
-        Ok(Self { path, file, full_until: None, trouble, news, batch: Vec::new(), waiting: Vec::new() })
+        // What a predecessor met; this one finds out itself.
+        say(&trouble, None);
+        Ok(Self { path, file, full: false, trouble, news, batch: Vec::new(), waiting: Vec::new() })
     }
 
-    /// True while the disk is too full for more; tries it again now and then.
-    fn refuses(&mut self) -> bool {
-        match self.full_until {
-            Some(until) if Instant::now() < until => true,
-            Some(_) if self.file.is_none() => !self.reopen(),
-            _ => false,
+    /// Whether the disk takes anything again is known only by writing to it.
+    fn retry(&mut self, cx: &mut Context<Msg>) -> Result<(), Failure> {
+        if self.file.is_none() && !self.reopen() {
+            plan_retry(cx);
+            return Ok(());
         }
+        let Some(file) = &self.file else { return Ok(()) };
+        match block_in_place(|| file.append(&[])) {
+            Ok(_) => self.well_again(cx),
+            Err(full) if full.is_full() => self.disk_is_full(&full, cx),
+            Err(error) => return Err(error.failure(&self.path)),
+        }
+        Ok(())
+    }
+
+    fn well_again(&mut self, cx: &mut Context<Msg>) {
+        self.full = false;
+        info!(path = %self.path.display(), "the record takes events again");
+        cx.note("records again");
+        say(&self.trouble, None);
     }
 
     /// redb does no more work after an I/O error until the file is opened again.
@@ -214,10 +233,7 @@ impl StoreState {
         self.file = None;
         match block_in_place(|| StoreFile::open(&self.path)) {
             Ok(file) => self.file = Some(file),
-            Err(failure) => {
-                self.say(Some(failure.text));
-                self.full_until = Some(Instant::now() + FULL_PAUSE);
-            }
+            Err(failure) => say(&self.trouble, Some(failure.text)),
         }
         self.file.is_some()
     }
@@ -225,18 +241,15 @@ impl StoreState {
     fn disk_is_full(&mut self, cause: &FileError, cx: &mut Context<Msg>) {
         let text =
             format!("{}: {cause}; free space on its disk, edges keep their events meanwhile", self.path.display());
-        if self.full_until.is_none() {
+        let told = std::mem::replace(&mut self.full, true);
+        if !told {
             error!("the record takes no more: {text}");
         }
         cx.note("disk is full, events are refused: free space");
-        self.say(Some(text));
+        say(&self.trouble, Some(text));
         self.waiting.clear();
-        self.full_until = Some(Instant::now() + FULL_PAUSE);
         self.reopen();
-    }
-
-    fn say(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        plan_retry(cx);
     }
 
     /// One transaction for all that waits; then every edge is answered and the followers hear of it.
@@ -255,11 +268,6 @@ impl StoreState {
             }
             Err(error) => return Err(error.failure(&self.path)),
         };
-        if self.full_until.take().is_some() {
-            info!(path = %self.path.display(), "the record takes events again");
-            cx.note("records again");
-            self.say(None);
-        }
         for (through, reply) in done.through.into_iter().zip(self.waiting.drain(..)) {
             // A receiver that is gone will hear it from the mark.
             let _ = reply.send(through);
@@ -305,4 +313,18 @@ impl StoreState {
             }
         });
     }
+}
+
+fn plan_retry(cx: &mut Context<Msg>) {
+    let me = cx.me().clone();
+    cx.spawn(async move {
+        tokio::time::sleep(FULL_PAUSE).await;
+        // Waits for room: nothing else would plan the next one. Gone: its successor plans its own.
+        let _ = me.send(Msg::Retry).await;
+        Ok(())
+    });
+}
+
+fn say(to: &Trouble, trouble: Option<String>) {
+    *to.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
 }

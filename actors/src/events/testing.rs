@@ -1,6 +1,8 @@
-//! What the tests of this room share: events, entries, and a tree to run an actor in.
+//! What the tests of this room share: events, entries, a tree to run an actor in, and a disk that can be filled.
 
 use protocol::{CameraId, Entry, Epoch, Event, EventId, Evidence, Identity, Phase, Timestamp};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use supervision::{Intensity, Node, Roll, Root, Strategy, Tree};
 
@@ -43,4 +45,44 @@ pub async fn run(children: Vec<Node>) -> Root {
     let intensity = Intensity { restarts: 1000, within: Duration::from_secs(60) };
     let tree = Tree { name: "test".to_owned(), strategy: Strategy::OneForOne, intensity, children };
     Root::start(tree, Roll::default()).await.expect("starts")
+}
+
+/// A file system of its own, of 8 MiB.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None`, and says so: this user may not mount one.
+    pub fn mount(at: &Path) -> Option<Self> {
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(at).output();
+        let mounted = mount.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()));
+        if mounted.is_none() {
+            eprintln!("SKIPPED: this user may not mount a small file system");
+        }
+        mounted
+    }
+
+    /// Ends with "no space left", as it should.
+    pub fn fill(&self) {
+        let _ = std::fs::write(self.0.join("ballast"), vec![0; 16 << 20]);
+    }
+
+    pub fn free(&self) {
+        std::fs::remove_file(self.0.join("ballast")).expect("it was filled");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Waits until what a part says of its health is good, or bad.
+pub async fn becomes(good: bool, finding: impl Fn() -> Result<String, String>) {
+    let change = async {
+        while finding().is_ok() != good {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), change).await.unwrap_or_else(|_| panic!("it is {:?}", finding()));
 }

@@ -138,9 +138,11 @@ impl OutboxFile {
 
     /// Takes out what is acknowledged without waiting for a push.
     pub fn trim(&mut self) -> Result<(), FileError> {
-        if self.mark.acked <= self.mark.removed {
-            return Ok(());
-        }
+        if self.mark.acked <= self.mark.removed { Ok(()) } else { self.rewrite() }
+    }
+
+    /// A save of what there is: whether the disk takes anything is known only by writing to it.
+    pub fn rewrite(&mut self) -> Result<(), FileError> {
         let (write, mut mark) = (self.begin()?, self.mark);
         self.save(&write, &mut mark, 0)?;
         write.commit()?;

@@ -2,7 +2,7 @@
 
 use super::file::OutboxFile;
 use super::*;
-use crate::events::testing::{camera_id, event, run};
+use crate::events::testing::{SmallDisk, becomes, camera_id, event, run};
 use proptest::prelude::*;
 use protocol::codec::encode;
 use protocol::limits::MESSAGE_BYTES_MAX;
@@ -326,4 +326,24 @@ async fn an_unreadable_file_keeps_the_outbox_from_starting_and_says_why() {
     assert!(refusal.text.contains("outbox.redb cannot be read"), "{refusal}");
     assert!(refusal.text.contains("move the file away"), "{refusal}");
     assert!(path.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_outbox_is_well_again_once_its_disk_has_space() {
+    let dir = TempDir::new().expect("a directory");
+    let Some(disk) = SmallDisk::mount(dir.path()) else { return };
+    let outbox = Outbox::new();
+    let root = run(vec![outbox.child(dir.path().join("outbox.redb"), entries_max(MANY))]).await;
+    disk.fill();
+    let mut pushed = 0;
+    while outbox.push(event(0, pushed, 0, Phase::Start)).await.is_ok() {
+        pushed += 1;
+    }
+    becomes(false, || outbox.finding()).await;
+    // Its file was opened once more and holds what was accepted; nobody pushes from here on.
+    assert_eq!(outbox.status().await.expect("answers").accepted, pushed);
+    disk.free();
+    becomes(true, || outbox.finding()).await;
+    assert_eq!(outbox.push(event(0, pushed, 0, Phase::Start)).await, Ok(pushed + 1));
+    root.stop().await;
 }

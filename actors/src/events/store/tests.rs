@@ -2,7 +2,7 @@
 
 use super::file::PAGE_ROWS_MAX;
 use super::*;
-use crate::events::testing::{camera_id, edge, entry, event, run};
+use crate::events::testing::{SmallDisk, becomes, camera_id, edge, entry, event, run};
 use proptest::prelude::*;
 use protocol::{Event, Phase, Timestamp};
 use tempfile::TempDir;
@@ -265,5 +265,25 @@ async fn a_follower_that_lags_is_told_how_much_it_missed() {
     // The edge is answered before the followers hear; the store's next answer comes after both.
     store.resume(edge(YARD), Epoch(1)).await.expect("answers");
     assert_eq!(slow.recv().await.map(drop), Err(RecvError::Lagged(100)));
+    root.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_record_is_well_again_once_its_disk_has_space() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let Some(disk) = SmallDisk::mount(dir.path()) else { return };
+    let store = EventStore::new();
+    let root = run(vec![store.child(dir.path().join("events.redb"))]).await;
+    disk.fill();
+    let (yard, mut on_record) = (edge("main/edge/yard"), 0);
+    while store.append(yard.clone(), vec![entry(7, on_record + 1)]).await.is_ok() {
+        on_record += 1;
+    }
+    becomes(false, || store.finding()).await;
+    disk.free();
+    // Nobody appends.
+    becomes(true, || store.finding()).await;
+    let appended = store.append(yard, vec![entry(7, on_record + 1)]).await;
+    assert_eq!(appended, Ok(on_record + 1));
     root.stop().await;
 }
