@@ -1,10 +1,11 @@
 //! Metrics: every name with what one increment means, and the recorder that renders them.
 //!
 //!   emitters ──counters──▶ [recorder] ──text──▶ http
-//!   roll ──▶ classes, zeros ───▲
+//!   roll ──▶ classes, zeros ───▲      peers ─▲
 //!
-//! Names begin with `watchtree_`, units are base units and stand in the name, labels are bounded:
-//! actor class, camera, model, outcome, reason. Never a path, an address or an id.
+//! Names begin with `watchtree_`, units are base units and stand in the name, labels are bounded: actor class, camera,
+//! model, outcome, reason. Never a path, an address or an id. Each has the label `node`: the node that says it, and of
+//! a peer the peer.
 
 mod classes;
 pub mod process;
@@ -12,7 +13,8 @@ mod zeros;
 
 use classes::Classes;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use std::collections::BTreeMap;
+use protocol::Identity;
+use protocol::admin::NodeLine;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,6 +26,7 @@ use zeros::Zeros;
 pub struct Recorder(Arc<Inner>);
 
 struct Inner {
+    node: String,
     handle: PrometheusHandle,
     started: SystemTime,
     seen: Mutex<Seen>,
@@ -112,6 +115,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "watchtree_record_unreadable_total", "A row of the record could not be decoded and was left out."),
     (Counter, "watchtree_record_entries_total", "An entry was put on the relay's record."),
     (Counter, "watchtree_record_duplicates_total", "An entry came that was on the record already, and was skipped."),
+    (Gauge, "watchtree_peer_linked", "1 while this peer is linked to this node, 0 since it is gone, by its name."),
     (Gauge, "watchtree_link_up", "1 while the link to this upstream is up, by its role."),
     (Counter, "watchtree_link_failures_total", "A link was lost or could not be made, by the upstream's role."),
     (Counter, "watchtree_link_refusals_total", "A peer was refused, by what: certificate, role, frame."),
@@ -122,13 +126,13 @@ const BUCKETS_SECONDS: &[f64] =
     &[0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 impl Recorder {
-    /// The process has one recorder; the first call installs it.
-    pub fn install() -> Self {
+    /// The process has one recorder; the first call installs it, for the node of this name.
+    pub fn install(node: &str) -> Self {
         static INNER: OnceLock<Arc<Inner>> = OnceLock::new();
-        Self(INNER.get_or_init(|| Arc::new(Inner::new())).clone())
+        Self(INNER.get_or_init(|| Arc::new(Inner::new(node))).clone())
     }
 
-    pub fn render(&self, roll: &Roll) -> String {
+    pub fn render(&self, roll: &Roll, peers: &[NodeLine]) -> String {
         // Held over the snapshot: of two readers at once, the later must not show the older rows.
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let rows = roll.snapshot();
@@ -138,18 +142,35 @@ impl Recorder {
         show_states(&rows);
         show_life(self.0.started, roll.history().last_end());
         self.0.handle.run_upkeep();
-        self.0.handle.render() + &exposed("watchtree_port_cpu_seconds_total", &seen.classes.cpu())
+        let cpu = seen
+            .classes
+            .cpu()
+            .into_iter()
+            .map(|(class, time)| (format!("node={:?},class={class:?}", self.0.node), time.as_secs_f64()));
+        let peers = peers.iter().map(|peer| {
+            let Identity { tenant, role, name } = &peer.node;
+            let labels = format!("tenant=\"{tenant}\",role=\"{role}\",node=\"{name}\"");
+            (labels, f64::from(u8::from(peer.state == "linked")))
+        });
+        let texts = [
+            self.0.handle.render(),
+            exposed("watchtree_port_cpu_seconds_total", cpu.collect()),
+            // Those that are forgotten are no series any more, which the recorder has no word for.
+            exposed("watchtree_peer_linked", peers.collect()),
+        ];
+        texts.concat()
     }
 }
 
 impl Inner {
-    fn new() -> Self {
-        Self { handle: install(), started: SystemTime::now(), seen: Mutex::default() }
+    fn new(node: &str) -> Self {
+        Self { node: node.to_owned(), handle: install(node), started: SystemTime::now(), seen: Mutex::default() }
     }
 }
 
-fn install() -> PrometheusHandle {
+fn install(node: &str) -> PrometheusHandle {
     let recorder = PrometheusBuilder::new()
+        .add_global_label("node", node)
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS_SECONDS)
         .expect("the buckets are not empty")
         .upkeep_timeout(Duration::from_secs(5))
@@ -187,15 +208,19 @@ fn show_life(started: SystemTime, was: LastEnd) {
     }
 }
 
-/// A counter in the text format. The recorder's own are whole numbers, and a second of CPU time is much.
-fn exposed(name: &str, by_class: &BTreeMap<&'static str, Duration>) -> String {
-    if by_class.is_empty() {
+/// A metric in the text format, by labels: what the recorder cannot tell. Its counters are whole numbers, where a second
+/// of CPU time is much; and it never forgets a series.
+fn exposed(name: &str, values: Vec<(String, f64)>) -> String {
+    if values.is_empty() {
         return String::new();
     }
-    let meaning = METRICS.iter().find(|(_, known, _)| *known == name).map_or("", |(.., meaning)| meaning);
-    let mut text = format!("# HELP {name} {meaning}\n# TYPE {name} counter\n");
-    for (class, time) in by_class {
-        let _ = writeln!(text, "{name}{{class={class:?}}} {}", time.as_secs_f64());
+    let (kind, meaning) =
+        METRICS.iter().find(|(_, known, _)| *known == name).map_or(("untyped", ""), |(kind, _, meaning)| {
+            (if matches!(kind, Counter) { "counter" } else { "gauge" }, *meaning)
+        });
+    let mut text = format!("# HELP {name} {meaning}\n# TYPE {name} {kind}\n");
+    for (labels, value) in values {
+        let _ = writeln!(text, "{name}{{{labels}}} {value}");
     }
     text + "\n"
 }
@@ -210,15 +235,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_is_told_in_parts_of_a_second() {
-        let times = BTreeMap::from([("watchtree-camera-port", Duration::from_millis(1250))]);
-        let text = exposed("watchtree_port_cpu_seconds_total", &times);
+    fn what_the_recorder_cannot_tell_is_told_in_its_form() {
+        let text = exposed("watchtree_port_cpu_seconds_total", vec![("class=\"camera-port\"".to_owned(), 1.25)]);
         assert!(text.contains("\n# TYPE watchtree_port_cpu_seconds_total counter\n"), "{text}");
-        assert!(
-            text.ends_with("\nwatchtree_port_cpu_seconds_total{class=\"watchtree-camera-port\"} 1.25\n\n"),
-            "{text}"
-        );
-        assert_eq!(exposed("watchtree_port_cpu_seconds_total", &BTreeMap::new()), "");
+        assert!(text.ends_with("\nwatchtree_port_cpu_seconds_total{class=\"camera-port\"} 1.25\n\n"), "{text}");
+        assert_eq!(exposed("watchtree_port_cpu_seconds_total", Vec::new()), "");
+    }
+
+    #[test]
+    fn each_peer_is_told_by_its_name_and_each_metric_by_the_nodes() {
+        let recorder = Recorder::install("hub");
+        let peer = |node: &str, state: &str| NodeLine {
+            node: node.parse().expect("an identity"),
+            state: state.to_owned(),
+            since: protocol::Timestamp::from_micros(0),
+            rtt_us: None,
+            software: String::new(),
+        };
+        let peers = [peer("main/edge/yard", "linked"), peer("acme/gpu/barn", "gone")];
+        let text = recorder.render(&Roll::default(), &peers);
+        for line in [
+            "# TYPE watchtree_peer_linked gauge",
+            "watchtree_peer_linked{tenant=\"main\",role=\"edge\",node=\"yard\"} 1",
+            "watchtree_peer_linked{tenant=\"acme\",role=\"gpu\",node=\"barn\"} 0",
+        ] {
+            assert!(text.lines().any(|told| told == line), "no `{line}` in {text}");
+        }
+        let told = |line: &&str| line.starts_with("watchtree_actors{");
+        assert!(text.lines().find(told).is_some_and(|line| line.contains("{node=\"hub\",")), "{text}");
     }
 
     #[test]

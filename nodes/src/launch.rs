@@ -13,7 +13,7 @@ use protocol::{Identity, Role};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use supervision::{History, LastEnd, Roll, Root, State, Tree, watchdog};
+use supervision::{Failure, FailureKind, History, LastEnd, Roll, Root, State, Tree, watchdog};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -53,6 +53,12 @@ impl Ground {
         self.facts.health.shows(path, self.state_of(path));
     }
 
+    /// Why this actor is parked, or what it is part of, if so; `path` is below the node.
+    pub fn parked(&self, path: &str) -> impl Fn() -> Option<String> + Send + Sync + use<> {
+        let (roll, path) = (self.facts.roll.clone(), format!("{}/{path}", self.facts.node.name));
+        move || roll.parked(&path).map(|(path, why)| parked(&path, why))
+    }
+
     fn state_of(&self, path: &str) -> impl Fn() -> Finding + Send + Sync + 'static {
         let (roll, path) = (self.facts.roll.clone(), format!("{}/{path}", self.facts.node.name));
         move || match roll.get(&path) {
@@ -63,6 +69,15 @@ impl Ground {
             }
             None => Err("was not started".to_owned()),
         }
+    }
+}
+
+fn parked(path: &str, why: Option<Failure>) -> String {
+    match why {
+        // Its text says who did it.
+        Some(by_hand) if by_hand.kind == FailureKind::Stopped => format!("{path}: {}", by_hand.text),
+        Some(failure) => format!("{path} is parked: {failure}"),
+        None => format!("{path} is parked"),
     }
 }
 
@@ -133,7 +148,7 @@ async fn live(
             node.data_dir.display()
         )
     })?;
-    let recorder = Recorder::install();
+    let recorder = Recorder::install(credentials.identity().name.as_str());
     let history = history(&node.data_dir);
     let roll = Roll::with_history(history.clone());
     let facts = Facts::new(credentials.identity().clone(), roll, Health::default());

@@ -3,4 +3,5 @@
 pub mod edge;
 pub mod gpu;
 pub mod relay;
+mod spool;
 mod terms;

@@ -114,6 +114,19 @@ impl Roll {
         Some(read(status, gauge))
     }
 
+    /// What keeps the actor at `path` down: itself or what it is part of, if parked, and why.
+    pub fn parked(&self, path: &str) -> Option<(String, Option<Failure>)> {
+        let rows = self.lock();
+        let mut above = Some(path);
+        while let Some(path) = above {
+            if let Some(entry) = rows.get(path).filter(|entry| entry.status.state == State::Parked) {
+                return Some((path.to_owned(), entry.status.last.clone()));
+            }
+            above = path.rsplit_once('/').map(|(parent, _)| parent);
+        }
+        None
+    }
+
     /// A child takes its place; what is known of earlier ones at this path stays.
     pub(crate) fn enroll(&self, path: &str, class: &'static str, gauge: Option<Gauge>, reins: Option<Reins>) {
         let mut rows = self.lock();

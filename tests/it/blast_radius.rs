@@ -284,7 +284,8 @@ fn nobody_lost_frames(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u
 /// Frames that came from each camera's port.
 async fn frames(site: &Cluster) -> Result<BTreeMap<String, u64>, String> {
     let metrics = http::get(site.node("yard").http, "/metrics").await?.body;
-    let lines = metrics.lines().filter_map(|line| line.strip_prefix("watchtree_camera_frames_total{camera=\""));
+    let counted = metrics.lines().filter(|line| line.starts_with("watchtree_camera_frames_total{"));
+    let lines = counted.filter_map(|line| Some(line.split_once("camera=\"")?.1));
     let read = |line: &str| {
         let (camera, count) = line.split_once("\"} ")?;
         Some((camera.to_owned(), count.parse().ok()?))

@@ -70,7 +70,8 @@ async fn every_node_answers_for_its_health_and_counts_what_it_did() {
             assert_eq!(answer.status, 200, "{name} {path}: {}", answer.body);
         }
         let metrics = tests::harness::http::get(http, "/metrics").await.expect("it answers").body;
-        assert!(metrics.contains("watchtree_actors{state=\"running\"}"), "{metrics}");
+        let running = format!("watchtree_actors{{node=\"{name}\",state=\"running\"}}");
+        assert!(metrics.contains(&running), "{metrics}");
     }
     // The relay sees all three, through the links that they made to it.
     site.eventually("the relay shows all three trees", EVENT_WITHIN, async |site| {

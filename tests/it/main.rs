@@ -3,9 +3,11 @@
 mod blast_radius;
 mod exactly_once;
 mod first_light;
+mod health;
 mod parity;
 mod recovery;
 mod refusals;
+mod sd_notify;
 mod steering;
 mod storm;
 mod telemetry;

@@ -135,7 +135,7 @@ async fn an_operator_steers_an_edge_through_the_relay_and_a_viewer_only_looks() 
     }
     audited(&fixture.site, "hub", &["\"audit\"", "main/viewer/bob", "\"not steered\""]);
     let metrics = http::get(fixture.site.node("yard").http, "/metrics").await.expect("it answers").body;
-    assert!(metrics.contains("watchtree_steered_total{act=\"park\"} 1"), "{metrics}");
+    assert!(metrics.contains("watchtree_steered_total{node=\"yard\",act=\"park\"} 1"), "{metrics}");
     assert_eq!(fixture.site.node("yard").pid(), pid, "the edge is the same process");
 }
 
@@ -165,7 +165,7 @@ async fn failures_outlive_a_killed_edge_and_are_listed_through_the_relay() {
     let own: Vec<FailureRecord> = http::get_json(yard, "/api/v1/failures?path=yard/forwarder").await.expect("answers");
     assert_eq!(own, [before]);
     let metrics = http::get(yard, "/metrics").await.expect("it answers").body;
-    assert!(metrics.contains("watchtree_node_last_end{reason=\"killed\"} 1"), "{metrics}");
+    assert!(metrics.contains("watchtree_node_last_end{node=\"yard\",reason=\"killed\"} 1"), "{metrics}");
 }
 
 /// The forwarder's one failure, as the relay lists it, once its text is on the edge's disk as well.
@@ -215,7 +215,7 @@ async fn ready_follows_the_camera_both_ways() {
     let why = until(yard, 503).await;
     let down_ms = killed.elapsed().as_millis();
     assert!(why.contains("coverage") && why.contains("blind"), "{why}");
-    shows(yard, "watchtree_node_ready 0").await;
+    shows(yard, "watchtree_node_ready{node=\"yard\"} 0").await;
     // The camera comes back at its address: from its first frame, not from its start, a frame can be judged.
     let port = url.split(':').nth(2).and_then(|rest| rest.split('/').next()).expect("rtsp://host:port/path");
     let second = CameraServer::start(&["--gop-s", "0.5", "--objects", "3", "--port", port, "--prepare"]).await;
@@ -224,10 +224,14 @@ async fn ready_follows_the_camera_both_ways() {
     until(yard, 200).await;
     let up_ms = sent.elapsed().as_millis();
     println!("not ready {down_ms} ms after the camera was killed; ready {up_ms} ms after its first frame was seen");
-    shows(yard, "watchtree_node_ready 1").await;
-    let log = fixture.site.node("yard").log_text();
-    let at = |word: &str| log.lines().position(|line| line.contains(word)).unwrap_or_else(|| panic!("no `{word}`"));
-    assert!(at("\"not ready: coverage") < at("\"ready again after"), "each is told, in their order");
+    shows(yard, "watchtree_node_ready{node=\"yard\"} 1").await;
+    // Told a round of health after the fact.
+    tests::harness::wait_for("each is told, in their order", WITHIN, async || {
+        let log = fixture.site.node("yard").log_text();
+        let at = |word: &str| log.lines().position(|line| line.contains(word)).ok_or(format!("no `{word}`"));
+        if at("\"not ready: coverage")? < at("\"ready again after")? { Ok(()) } else { Err("in another".to_owned()) }
+    })
+    .await;
 }
 
 /// The body of the first answer with this status.
@@ -243,7 +247,7 @@ async fn until(node: std::net::SocketAddr, status: u16) -> String {
     }
 }
 
-/// Waits until the metrics have this line: a gauge is set a round of health after the fact.
+/// Waits until the metrics have this line.
 async fn shows(node: std::net::SocketAddr, line: &str) {
     let look = async || {
         let metrics = http::get(node, "/metrics").await?.body;

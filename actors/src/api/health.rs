@@ -3,7 +3,7 @@
 //!   *live*: the event loop turns. *ready*: this node does its job. *deep*: each part, with its reason.
 //!
 //!   parts ──looked at when asked────────────▶ [health] ──▶ http, admin
-//!   disks, stores ──looked at in the background─▶ └────▶ readiness (log, metric, systemd)
+//!   disks, stores ──looked at in the background─▶ └────▶ readiness (log, systemd)
 
 pub mod disk;
 mod pulse;
@@ -17,6 +17,7 @@ use std::time::Instant;
 /// `Ok` with what there is to say, or `Err` with the reason.
 pub type Finding = Result<String, String>;
 type Probe = Arc<dyn Fn() -> Finding + Send + Sync>;
+type ProbeEach = Arc<dyn Fn() -> Vec<(String, Finding)> + Send + Sync>;
 
 /// What is looked at when somebody asks. Cheap to clone.
 #[derive(Clone, Default)]
@@ -35,6 +36,8 @@ enum Look {
     AtOnce(Probe),
     /// Waits for a disk or an actor: the health actor looks, others read what it found.
     Apart(Arc<Pulse>),
+    /// Of parts that come and go, each by its name.
+    Each(ProbeEach),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -82,15 +85,25 @@ impl Health {
         self.add(Part { name: name.into(), needed: false, look: Look::AtOnce(Arc::new(probe)) });
     }
 
+    /// As [`Self::shows`], of all that there are at the moment. Never waits.
+    pub fn shows_each(&self, probe: impl Fn() -> Vec<(String, Finding)> + Send + Sync + 'static) {
+        self.add(Part { name: String::new(), needed: false, look: Look::Each(Arc::new(probe)) });
+    }
+
     pub fn checks(&self) -> Vec<Check> {
-        self.parts().into_iter().map(Part::check).collect()
+        self.parts().into_iter().flat_map(Part::checks).collect()
+    }
+
+    /// As a metric, when it is read: a health actor that is stuck or parked cannot say that the node is not ready.
+    pub fn show(&self) {
+        metrics::gauge!("watchtree_node_ready").set(f64::from(u8::from(ready(&self.checks()))));
     }
 
     /// The looks that are due now; each ends when it has been looked.
     pub(crate) fn due(&self, now: Instant) -> Vec<impl Future<Output = ()> + Send + use<>> {
         let parts = self.parts().into_iter().filter_map(|part| match part.look {
             Look::Apart(pulse) => Some(pulse),
-            Look::AtOnce(_) => None,
+            Look::AtOnce(_) | Look::Each(_) => None,
         });
         parts.filter(|pulse| pulse.is_due(now)).map(Pulse::look).collect()
     }
@@ -111,14 +124,18 @@ pub fn ready(checks: &[Check]) -> bool {
 }
 
 impl Part {
-    fn check(self) -> Check {
-        let finding = match &self.look {
-            Look::AtOnce(probe) => probe(),
-            Look::Apart(pulse) => pulse.finding(Instant::now()),
+    fn checks(self) -> Vec<Check> {
+        let Self { name, needed, look } = self;
+        let found = match look {
+            Look::AtOnce(probe) => vec![(name, probe())],
+            Look::Apart(pulse) => vec![(name, pulse.finding(Instant::now()))],
+            Look::Each(probe) => probe(),
         };
-        let ok = finding.is_ok();
-        let text = finding.unwrap_or_else(|reason| reason);
-        Check { name: self.name, ok, needed: self.needed, text }
+        let check = |(name, finding): (String, Finding)| {
+            let ok = finding.is_ok();
+            Check { name, ok, needed, text: finding.unwrap_or_else(|reason| reason) }
+        };
+        found.into_iter().map(check).collect()
     }
 }
 
@@ -134,5 +151,17 @@ mod tests {
         health.needs("outbox", || Err("disk full".to_owned()));
         assert!(!ready(&health.checks()));
         assert_eq!(health.checks()[1].line(), "outbox: disk full");
+    }
+
+    #[test]
+    fn parts_that_come_and_go_are_shown_one_by_one_and_not_needed() {
+        let health = Health::default();
+        let peers = Arc::new(Mutex::new(vec![("peer yard".to_owned(), Ok("linked".to_owned()))]));
+        let shown = peers.clone();
+        health.shows_each(move || shown.lock().expect("nobody panics").clone());
+        assert_eq!(health.checks().iter().map(Check::line).collect::<Vec<_>>(), ["peer yard: linked"]);
+        peers.lock().expect("nobody panics").push(("peer barn".to_owned(), Err("is gone".to_owned())));
+        let checks = health.checks();
+        assert_eq!((checks.len(), checks[1].ok, ready(&checks)), (2, false, true));
     }
 }

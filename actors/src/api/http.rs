@@ -4,7 +4,8 @@
 //!   GET /api/v1/tree   GET /api/v1/failures   (?path=, and ?node= for those linked to this node)
 //!   GET /api/v1/inference   GET /api/v1/events (relay)
 //!
-//! Stops when: its port cannot be had, or it does not answer itself.  Loopback alone until it knows users.
+//! Stops when: it does not answer itself.  On restart: goes on with the same socket, whoever else still holds it.
+//! Loopback alone until it knows users.
 
 mod record;
 mod site;
@@ -18,9 +19,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use protocol::limits;
 use serde_json::{Value, json};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use supervision::{Failure, ServiceCx};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,18 +37,30 @@ const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub struct Http {
-    pub addr: SocketAddr,
-    pub site: Site,
-    pub recorder: Recorder,
-    /// On a relay.
-    pub store: Option<EventStore>,
+    socket: Arc<std::net::TcpListener>,
+    site: Site,
+    recorder: Recorder,
+    store: Option<EventStore>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("http {addr}: {why}; set node.http to a free loopback port")]
+pub struct NotBound {
+    addr: SocketAddr,
+    why: io::Error,
 }
 
 impl Http {
+    /// Takes the port, for all incarnations of the server: one whose thread is blocked would keep it from its successor.
+    /// `store` on a relay.
+    pub fn bind(addr: SocketAddr, site: Site, recorder: Recorder, store: Option<EventStore>) -> Result<Self, NotBound> {
+        let bound = std::net::TcpListener::bind(addr).and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
+        let socket = Arc::new(bound.map_err(|why| NotBound { addr, why })?);
+        Ok(Self { socket, site, recorder, store })
+    }
+
     pub async fn run(self, cx: ServiceCx) -> Result<(), Failure> {
-        let addr = self.addr;
-        let busy = |error| Failure::start(format!("http {addr}: {error}; set node.http to a free loopback port"));
-        let listener = TcpListener::bind(addr).await.map_err(busy)?;
+        let listener = self.socket.try_clone().and_then(TcpListener::from_std).map_err(Failure::error)?;
         let addr = listener.local_addr().map_err(Failure::error)?;
         tracing::info!(%addr, "serving http");
         cx.place.note(format!("http://{addr}"));
@@ -119,21 +134,28 @@ async fn deep(State(http): State<Http>) -> Response {
     let checks = facts.health.checks();
     let ready = health::ready(&checks);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if checks.iter().all(|check| check.ok) { "ok" } else { "degraded" };
-    let actors: Vec<Value> = (facts.snapshot(None).await.actors.into_iter())
-        .filter(|actor| actor.state != "running")
-        .map(|actor| json!({ "path": actor.path, "state": actor.state, "reason": actor.last_reason }))
+    // All rows: what does not run must not be what no message has room for.
+    let idle: Vec<Value> = (facts.roll.snapshot().into_iter())
+        .filter(|(_, actor)| actor.state != supervision::State::Running)
+        .map(|(path, actor)| {
+            let reason = actor.last.map(|failure| limits::short_text(&failure.to_string()));
+            json!({ "path": path, "state": actor.state.as_str(), "reason": reason })
+        })
         .collect();
+    let well = idle.is_empty() && checks.iter().all(|check| check.ok);
+    let word = if well { "ok" } else { "degraded" };
     let body = json!({
         "status": word, "ready": ready, "node": facts.node.to_string(),
-        "checks": checks, "actors_not_running": actors,
+        "checks": checks, "actors_not_running": idle,
     });
     (status, Json(body)).into_response()
 }
 
 async fn metrics_text(State(http): State<Http>) -> Response {
-    http.site.facts.coverage.show();
-    let text = http.recorder.render(&http.site.facts.roll);
+    let facts = &http.site.facts;
+    facts.coverage.show();
+    facts.health.show();
+    let text = http.recorder.render(&facts.roll, &http.site.peers.lines());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
@@ -170,7 +192,7 @@ mod tests {
         let facts = Facts::new("main/edge/yard".parse().expect("an identity"), Roll::default(), Health::default());
         let site = Site { facts: facts.clone(), peers: Peers::default() };
         let addr = (Ipv4Addr::LOCALHOST, 0).into();
-        let http = Http { addr, site, recorder: Recorder::install(), store: None };
+        let http = Http::bind(addr, site, Recorder::install("yard"), None).expect("a free port");
         let child = service("http", move |cx| http.clone().run(cx)).answers_within(Duration::from_millis(600));
         let intensity = Intensity { restarts: 5, within: Duration::from_secs(60) };
         let tree = Tree { name: "yard".to_owned(), strategy: Strategy::OneForOne, intensity, children: vec![child] };
@@ -198,6 +220,22 @@ mod tests {
         }
         let row = facts.roll.get("yard/http").expect("it is there");
         assert_eq!((row.state, row.restarts), (State::Running, 0), "{row:?}");
+    }
+
+    #[tokio::test]
+    async fn a_successor_serves_though_its_predecessor_still_holds_the_socket() {
+        let facts = Facts::new("main/edge/yard".parse().expect("an identity"), Roll::default(), Health::default());
+        let site = Site { facts: facts.clone(), peers: Peers::default() };
+        let http = Http::bind((Ipv4Addr::LOCALHOST, 0).into(), site, Recorder::install("yard"), None);
+        let http = http.expect("a free port");
+        let addr = http.socket.local_addr().expect("is bound");
+        let _blocked = http.socket.try_clone().and_then(TcpListener::from_std).expect("the same socket");
+        let child = service("http", move |cx| http.clone().run(cx)).answers_within(Duration::from_secs(60));
+        let intensity = Intensity { restarts: 0, within: Duration::from_secs(60) };
+        let tree = Tree { name: "yard".to_owned(), strategy: Strategy::OneForOne, intensity, children: vec![child] };
+        let root = Root::start(tree, facts.roll.clone()).await.expect("starts");
+        assert!(timeout(Duration::from_secs(20), looks_alive(addr)).await.expect("in time").expect("it answers"));
+        root.stop().await;
     }
 
     #[tokio::test]

@@ -1,11 +1,11 @@
 //! Readiness: evaluates this node's health all the time, and tells each change once.
 //!
-//!   health ──checks, five times a second──▶ [readiness] ──▶ log, metric, systemd
+//!   health ──checks, five times a second──▶ [readiness] ──▶ log, systemd
 //!
-//! Stops when: it panics, or a probe that must not wait does.  On restart: evaluates at once.
+//! Stops when: it panics, or a probe that must not wait does.  On restart: evaluates at once, and tells systemd so.
 //! systemd's watchdog hears from here alone: it is told that this node lives only by what has just looked.
 
-use super::health::{self, Check, Health};
+use super::health::{Check, Health};
 use super::sd_notify::Notify;
 use std::time::{Duration, Instant};
 use supervision::{Failure, ServiceCx};
@@ -21,7 +21,8 @@ pub async fn keep(health: Health, notify: Notify, cx: ServiceCx) -> Result<(), F
     let mut round = tokio::time::interval(EVERY);
     round.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut looks, mut readiness) = (JoinSet::new(), Readiness::new(Instant::now()));
-    let (mut alive_at, mut looked) = (Instant::now(), false);
+    // The first round is told at once: nobody knows when the incarnation before this one last did.
+    let (mut alive_at, mut looked) = (None::<Instant>, false);
     loop {
         tokio::select! {
             _ = round.tick() => {
@@ -31,11 +32,11 @@ pub async fn keep(health: Health, notify: Notify, cx: ServiceCx) -> Result<(), F
                 if let Some(change) = readiness.judge(&checks, now) {
                     change.tell(&notify, &cx);
                 }
-                metrics::gauge!("watchtree_node_ready").set(f64::from(u8::from(health::ready(&checks))));
                 looked = true;
-                if notify.alive_every().is_some_and(|every| now >= alive_at + every.saturating_sub(EVERY)) {
+                let due = |every: Duration| alive_at.is_none_or(|at| now >= at + every.saturating_sub(EVERY));
+                if notify.alive_every().is_some_and(due) {
                     notify.alive();
-                    alive_at = now;
+                    alive_at = Some(now);
                 }
             }
             // A panic in a probe is that part's, which then is stale.
@@ -192,6 +193,12 @@ mod tests {
         });
         let wanted = ["STATUS=ready after", "STATUS=not ready: disk: does not answer"];
         heard(health, Duration::from_secs(60), &wanted).await;
+    }
+
+    #[tokio::test]
+    async fn one_that_has_just_started_tells_systemd_at_once_that_it_lives() {
+        // Half of this is far beyond what the test waits for.
+        heard(Health::default(), Duration::from_secs(120), &["WATCHDOG=1"]).await;
     }
 
     #[test]

@@ -96,9 +96,11 @@ impl Coverages {
         }
     }
 
-    /// Ok if at least one camera sees, or there is none; else every camera's reason.
-    pub fn finding(&self) -> Result<String, String> {
-        let blind: Vec<_> = self.iter().filter_map(|(id, coverage)| Some((id, coverage.blind()?))).collect();
+    /// Ok if at least one camera sees, or there is none; else a reason. `parked`: why nothing works at a camera's
+    /// place, which nobody there can tell.
+    pub fn finding(&self, parked: impl Fn(&CameraId) -> Option<String>) -> Result<String, String> {
+        let why = |(id, coverage): &'_ (CameraId, Coverage)| coverage.blind().map(|blind| parked(id).unwrap_or(blind));
+        let blind: Vec<_> = self.iter().filter_map(|camera| Some((&camera.0, why(camera)?))).collect();
         let all = self.0.len();
         match &blind[..] {
             [] if all == 0 => Ok("no camera is configured".to_owned()),
@@ -146,10 +148,15 @@ mod tests {
     fn one_camera_that_sees_is_enough_and_none_is_not() {
         let id = |id: &str| id.parse::<CameraId>().expect("a name");
         let cameras = Coverages::new([(id("door"), 5.0), (id("gate"), 5.0)]);
-        assert!(cameras.finding().expect_err("nobody looked yet").starts_with("all 2 cameras are blind; door: "));
+        assert!(
+            cameras.finding(|_| None).expect_err("nobody looked yet").starts_with("all 2 cameras are blind; door: ")
+        );
         cameras.iter().next().expect("the door").1.judged();
-        assert_eq!(cameras.finding(), Ok("1 of 2 cameras see".to_owned()));
-        assert!(Coverages::new([(id("door"), 5.0)]).finding().expect_err("blind").starts_with("the only camera"));
-        assert!(Coverages::default().finding().is_ok());
+        assert_eq!(cameras.finding(|_| None), Ok("1 of 2 cameras see".to_owned()));
+        let only = Coverages::new([(id("door"), 5.0)]);
+        assert!(only.finding(|_| None).expect_err("blind").starts_with("the only camera"));
+        let parked = only.finding(|id| Some(format!("{id} is parked by ada"))).expect_err("blind");
+        assert_eq!(parked, "the only camera is blind: door: door is parked by ada");
+        assert!(Coverages::default().finding(|_| None).is_ok());
     }
 }

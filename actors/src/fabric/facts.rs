@@ -7,7 +7,7 @@ mod steering;
 #[cfg(test)]
 mod tests;
 
-use crate::api::health::{self, Health};
+use crate::api::health::{self, Check, Health};
 use crate::camera::coverage::Coverages;
 use crate::events::outbox::Outbox;
 use crate::telemetry::process;
@@ -24,6 +24,9 @@ use supervision::{Roll, Status};
 
 /// The version that nodes tell each other.
 pub const SOFTWARE: &str = concat!("watchtree ", env!("CARGO_PKG_VERSION"));
+
+/// Lines on what is not well; the others are counted.
+const NOTES_MAX: usize = 50;
 
 /// Room for the message around it. Actors that do not fit are counted and left out.
 const SNAPSHOT_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX - 1024;
@@ -96,7 +99,7 @@ impl Facts {
             up_since: self.up_since,
             software: SOFTWARE.to_owned(),
             ready: health::ready(&checks),
-            notes: checks.iter().filter(|check| !check.ok).map(|check| check.line()).collect(),
+            notes: notes(&checks),
             actors,
             actors_omitted: 0,
             ledgers: (self.ledgers)(),
@@ -129,6 +132,15 @@ impl Facts {
         };
         record.short()
     }
+}
+
+/// What is not well, what is needed first; of a hundred peers that are gone some stand for all.
+fn notes(checks: &[Check]) -> Vec<String> {
+    let mut failing: Vec<&Check> = checks.iter().filter(|check| !check.ok).collect();
+    failing.sort_by_key(|check| !check.needed);
+    let more = failing.len().saturating_sub(NOTES_MAX);
+    let notes = failing.into_iter().take(NOTES_MAX).map(|check| limits::short_text(&check.line()));
+    notes.chain((more > 0).then(|| format!("and {more} more; see /health/deep"))).collect()
 }
 
 fn told(path: String, status: Status) -> ActorStatus {

@@ -4,6 +4,7 @@
 //!               ◀─answer────────────────────────────────────────◀═
 
 use super::facts::{Outcome, STEER_WITHIN, Steering};
+use crate::api::health::Finding;
 use protocol::admin::{FailureRecord, NodeLine, NodeSnapshot, Steered};
 use protocol::transport::{CloseCode, Connection};
 use protocol::{Act, Epoch, Identity, Timestamp, limits};
@@ -134,8 +135,9 @@ impl Peers {
         calls.try_send(call).map_err(|_| format!("{id} has too many calls to answer already; ask again"))
     }
 
-    pub fn count_linked(&self) -> usize {
-        self.lock().values().filter(|peer| peer.link.is_some()).count()
+    /// For health: one part a peer.
+    pub fn checks(&self) -> Vec<(String, Finding)> {
+        self.lock().iter().map(|(id, peer)| (format!("peer {id}"), peer.finding())).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Identity, Peer>> {
@@ -144,6 +146,13 @@ impl Peers {
 }
 
 impl Peer {
+    fn finding(&self) -> Finding {
+        match &self.link {
+            Some((connection, _)) => Ok(format!("linked, {:.1} ms away", connection.rtt().as_secs_f64() * 1e3)),
+            None => Err(format!("is gone since {}", self.since)),
+        }
+    }
+
     fn line(&self, id: &Identity) -> NodeLine {
         let rtt = self.link.as_ref().map(|(connection, _)| connection.rtt());
         NodeLine {

@@ -236,7 +236,7 @@ impl Drop for Ready {
     fn drop(&mut self) {
         let mut workers = lock(&self.0.0.workers);
         workers.ready -= 1;
-        workers.reason = "its worker stopped and is being restarted".to_owned();
+        workers.reason = "its worker stopped".to_owned();
     }
 }
 

@@ -3,8 +3,8 @@
 //!   pool ──batch──▶ [worker] ──judge──▶ model port (process)
 //!   asker ◀──outcome── [worker] ◀──judged──┘
 //!
-//! Stops when: the port crashes, hangs, or refuses the model. The frames in hand fail with it;
-//! those that wait in the pool do not. On restart: the model is loaded again.
+//! Stops when: the port crashes, hangs, refuses the model, or judges nothing any more. The frames in hand fail with
+//! it; those that wait in the pool do not. On restart: the model is loaded again.
 
 use super::pool::{Job, Pool};
 use protocol::codec::Blob;
@@ -26,6 +26,8 @@ const LOAD_WITHIN: Duration = Duration::from_secs(60);
 /// A batch that takes longer hangs: no model here needs a tenth of it.
 const JUDGE_WITHIN: Duration = Duration::from_secs(10);
 const STOP_WITHIN: Duration = Duration::from_secs(1);
+/// Batches in a row of which no picture could be judged, before the engine is asked about a picture of our own.
+const FAILED_BATCHES_MAX: u32 = 3;
 
 #[derive(Clone)]
 pub struct Worker {
@@ -52,9 +54,15 @@ impl Worker {
         info!(model = self.spec.name, engine = model.engine, "model is ready");
         cx.place.note(format!("{} on {}", self.spec.name, model.engine));
         let _ready = self.pool.ready();
+        let mut failed = FailedInARow::default();
         loop {
             tokio::select! {
-                jobs = self.pool.take() => cx.waits(self.judge_all(&mut model, jobs)).await?,
+                jobs = self.pool.take() => {
+                    cx.waits(self.judge_all(&mut model, jobs, &mut failed)).await?;
+                    if failed.are_too_many() {
+                        cx.waits(model.proves_itself(&self.spec)).await?.map_err(Failure::error)?;
+                    }
+                }
                 ended = model.idle() => return Err(ended),
                 () = cx.asked() => {}
                 () = cx.stop.cancelled() => {
@@ -66,22 +74,33 @@ impl Worker {
     }
 
     /// In as many orders as it takes for each to fit one message.
-    async fn judge_all(&self, model: &mut LoadedModel, mut jobs: Vec<Job>) -> Result<(), Failure> {
+    async fn judge_all(
+        &self,
+        model: &mut LoadedModel,
+        mut jobs: Vec<Job>,
+        failed: &mut FailedInARow,
+    ) -> Result<(), Failure> {
         while !jobs.is_empty() {
             let sizes: Vec<usize> = jobs.iter().map(|job| job.pixels.len()).collect();
             let rest = jobs.split_off(fitting(&sizes));
-            self.judge(model, jobs).await?;
+            self.judge(model, jobs, failed).await?;
             jobs = rest;
         }
         Ok(())
     }
 
-    async fn judge(&self, model: &mut LoadedModel, mut jobs: Vec<Job>) -> Result<(), Failure> {
+    async fn judge(
+        &self,
+        model: &mut LoadedModel,
+        mut jobs: Vec<Job>,
+        failed: &mut FailedInARow,
+    ) -> Result<(), Failure> {
         let began = Instant::now();
         let pictures = jobs.iter_mut().map(picture).collect();
         let results = model.judge(pictures).await?;
         metrics::histogram!("watchtree_inference_batch_seconds", "model" => self.spec.name.clone())
             .record(began.elapsed().as_secs_f64());
+        failed.count(&results);
         for (job, result) in jobs.into_iter().zip(results) {
             job.answer(match result {
                 Ok(detections) => Outcome::Ok { model: self.spec.name.clone(), detections },
@@ -89,6 +108,26 @@ impl Worker {
             });
         }
         Ok(())
+    }
+}
+
+/// Batches without a judgement, until there is one. Whether the engine is to blame or the pictures, which come from
+/// edges that we do not trust, is told by a picture of our own.
+#[derive(Default)]
+struct FailedInARow(u32);
+
+impl FailedInARow {
+    fn count(&mut self, results: &Results) {
+        self.0 = if results.iter().any(Result::is_ok) { 0 } else { self.0 + 1 };
+    }
+
+    /// Asked once for each so many.
+    fn are_too_many(&mut self) -> bool {
+        let too_many = self.0 >= FAILED_BATCHES_MAX;
+        if too_many {
+            self.0 = 0;
+        }
+        too_many
     }
 }
 
@@ -149,6 +188,16 @@ impl LoadedModel {
         }
     }
 
+    /// Whether the engine judges a grey picture; the inner error is why not.
+    async fn proves_itself(&mut self, spec: &ModelSpec) -> Result<Result<(), String>, Failure> {
+        let grey = grey(spec.input.width, spec.input.height);
+        let judged = self.judge(vec![grey]).await?.pop().expect("as many results as pictures");
+        Ok(judged.map(drop).map_err(|why| {
+            let (name, why) = (&spec.name, limits::short_text(&why));
+            format!("{name} judges nothing any more, not even a grey picture: {why}")
+        }))
+    }
+
     /// Watches the port while nothing is asked of it; whatever it says then is a failure.
     async fn idle(&mut self) -> Failure {
         match self.port.recv().await {
@@ -161,6 +210,12 @@ impl LoadedModel {
     pub async fn stop(self) {
         self.port.stop(STOP_WITHIN).await;
     }
+}
+
+fn grey(width: u32, height: u32) -> Picture {
+    let (chroma_width, chroma_height) = (width.div_ceil(2), height.div_ceil(2));
+    let bytes = width as usize * height as usize + 2 * chroma_width as usize * chroma_height as usize;
+    Picture::I420 { width, height, pixels: Blob(vec![128; bytes]) }
 }
 
 async fn next_report(port: &mut Port) -> Result<ModelReport, Failure> {
@@ -176,6 +231,29 @@ mod tests {
     fn order_bytes(sizes: &[usize]) -> usize {
         let picture = |bytes: &usize| Picture::I420 { width: 4096, height: 2160, pixels: Blob(vec![0; *bytes]) };
         codec::encode(&ModelOrder::Judge { batch: u64::MAX, pictures: sizes.iter().map(picture).collect() }).len()
+    }
+
+    #[test]
+    fn an_engine_is_doubted_after_some_batches_of_which_nothing_was_judged() {
+        let (none, some) = (vec![Err("no".to_owned()); 2], vec![Err("no".to_owned()), Ok(Vec::new())]);
+        let mut failed = FailedInARow::default();
+        let mut doubted = |batches: &[&Results]| {
+            let doubted = batches.iter().map(|results| {
+                failed.count(results);
+                failed.are_too_many()
+            });
+            doubted.collect::<Vec<bool>>()
+        };
+        assert_eq!(doubted(&[&none, &none, &some, &none, &none, &none]), [false, false, false, false, false, true]);
+        assert_eq!(doubted(&[&none, &none, &none]), [false, false, true], "and again after as many");
+    }
+
+    #[test]
+    fn the_picture_of_our_own_has_the_bytes_of_its_size() {
+        for (width, height) in [(416, 416), (321, 33), (1, 1)] {
+            let Picture::I420 { pixels, .. } = grey(width, height) else { panic!("it is raw") };
+            assert_eq!(Ok(pixels.0.len()), protocol::frame::i420_bytes(width, height));
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! An edge: cameras, tracking, the outbox, links to a relay and a gpu node.
 
+use super::spool::Spool;
 use super::terms::Terms;
 use crate::launch::Ground;
-use actors::api::health::Finding;
 use actors::api::http::Http;
 use actors::api::{health, readiness};
 use actors::camera::coverage::{Coverage, Coverages};
@@ -24,12 +24,10 @@ use config::{Camera, Edge};
 use protocol::Role;
 use protocol::camera::Source;
 use protocol::transport::Endpoint;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 use supervision::{Node, Tree};
-
-/// An outbox that is fuller than this while the relay is away is about to drop what is old, and the node does its
-/// job no longer.
-const SPOOL_PERCENT_MAX: u64 = 90;
 
 /// Inference on this edge, if a gpu node is configured.
 struct Inference {
@@ -58,7 +56,7 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
     let cameras = cameras(&config, &ground, &outbox, inference.as_ref(), &terms);
     let facts = ground.facts;
     let site = Site { facts: facts.clone(), peers: Peers::default() };
-    let http = Http { addr: config.node.http, site, recorder: ground.recorder, store: None };
+    let http = Http::bind(config.node.http, site, ground.recorder, None)?;
     let queue = config.node.data_dir.join("outbox.redb");
     let entries_max = config.outbox.entries_max;
     let to_relay = {
@@ -94,31 +92,21 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
 /// to wait.
 fn probe_outbox(config: &Edge, ground: &Ground, outbox: &Outbox, relay: &Link) {
     let health = &ground.facts.health;
-    ground.needs_actor("outbox");
+    for class in ["outbox", "forwarder"] {
+        ground.needs_actor(class);
+    }
     let (probe, disk) = (outbox.clone(), config.node.data_dir.clone());
     health.needs("events", move || probe.finding());
     health.needs_apart("disk", move || Box::pin(health::disk::writable(disk.clone())));
-    let (outbox, relay, entries_max) = (outbox.clone(), relay.clone(), config.outbox.entries_max.get());
+    let (outbox, relay) = (outbox.clone(), relay.clone());
+    let spool = Arc::new(Spool::new(config.outbox.entries_max.get()));
     health.needs_apart("spool", move || {
-        let (outbox, relay) = (outbox.clone(), relay.clone());
+        let (outbox, relay, spool) = (outbox.clone(), relay.clone(), spool.clone());
         Box::pin(async move {
             let status = outbox.status().await.map_err(|error| format!("the outbox does not answer: {error}"))?;
-            spool(relay.finding(), status.accepted.saturating_sub(status.acked), entries_max)
+            spool.finding(&status, relay.finding(), Instant::now())
         })
     });
-}
-
-/// A link that is up, or room to wait for it.
-fn spool(link: Finding, waiting: u64, entries_max: u64) -> Finding {
-    let full = u128::from(waiting) * 100 / u128::from(entries_max.max(1));
-    match link {
-        Ok(_) => Ok(format!("linked; {waiting} entries wait")),
-        Err(why) if full > u128::from(SPOOL_PERCENT_MAX) => Err(format!(
-            "the outbox is {full} % full ({waiting} of {entries_max} entries) and the relay is away: {why}; bring it \
-             back, or raise outbox.entries_max"
-        )),
-        Err(why) => Ok(format!("{waiting} of {entries_max} entries wait for the relay: {why}")),
-    }
 }
 
 fn inference(config: &Edge, ground: &Ground) -> anyhow::Result<Option<Inference>> {
@@ -149,16 +137,25 @@ fn probe_links(ground: &Ground, relay: &Link, inference: Option<&Inference>) {
 
 fn cameras(config: &Edge, ground: &Ground, outbox: &Outbox, inference: Option<&Inference>, terms: &Terms) -> Tree {
     let children = config.cameras.iter().zip(ground.facts.coverage.iter()).map(|(camera, (_, coverage))| {
-        let probed = coverage.clone();
-        let see = move || probed.blind().map_or(Ok("sees".to_owned()), |reason| Err(format!("blind: {reason}")));
+        let (probed, parked) = (coverage.clone(), parked(ground, camera));
+        let blind = move || probed.blind().map(|reason| parked().unwrap_or(reason));
+        let see = move || blind().map_or(Ok("sees".to_owned()), |reason| Err(format!("blind: {reason}")));
         ground.facts.health.shows(format!("camera {}", camera.id), see);
         ground.shows_actor(&format!("cameras/{}/session", camera.id));
         camera_tree(config, camera, ground, outbox, inference, coverage.clone(), terms)
     });
     let children = children.collect();
     let coverage = ground.facts.coverage.clone();
-    ground.facts.health.needs("coverage", move || coverage.finding());
+    let parked: BTreeMap<_, _> =
+        config.cameras.iter().map(|camera| (camera.id.clone(), parked(ground, camera))).collect();
+    ground.facts.health.needs("coverage", move || coverage.finding(|id| parked.get(id)?()));
     terms.tree("cameras", children)
+}
+
+/// Why nothing works at this camera, if somebody or its failures parked what does.
+fn parked(ground: &Ground, camera: &Camera) -> impl Fn() -> Option<String> + Send + Sync + use<> {
+    let parts = ["session", "watch", "tracking"].map(|part| ground.parked(&format!("cameras/{}/{part}", camera.id)));
+    move || parts.iter().find_map(|parked| parked())
 }
 
 /// One camera. It parks when it fails too often; no other camera notices.
@@ -218,19 +215,5 @@ fn source(config: &Edge, camera: &Camera) -> Source {
         frame_width_px_max: camera.frame_width_px_max,
         stall_ms: u32::try_from(camera.stall.as_millis()).unwrap_or(u32::MAX),
         every_frame: false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_edge_without_its_relay_is_ready_while_its_outbox_has_room() {
-        let away = || Err("no route".to_owned());
-        assert!(spool(away(), 90, 100).expect("has room").contains("90 of 100 entries wait for the relay: no route"));
-        assert!(spool(away(), 91, 100).expect_err("is nearly full").contains("91 % full"));
-        assert!(spool(Ok("linked".to_owned()), 100, 100).is_ok(), "it drains");
-        assert!(spool(away(), u64::MAX, u64::MAX).is_err());
     }
 }

@@ -40,12 +40,14 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     let (models, books, peers) = (Models::new(pools.clone()), Books::default(), Peers::default());
     let ledgers = books.clone();
     ground.facts.ledgers = Arc::new(move || ledgers.all());
-    probe_pools(&ground, &pools);
+    probe_pools(&ground, &config.models, &pools);
+    let count = peers.clone();
+    ground.facts.health.shows_each(move || count.checks());
     let facts = ground.facts.clone();
     let site = Site { facts: facts.clone(), peers };
     let served = Served { site: site.clone(), store: None, desk: Some(Desk { models, books }) };
     let gateway = Gateway::new(endpoint.clone(), served);
-    let http = Http { addr: config.node.http, site, recorder: ground.recorder.clone(), store: None };
+    let http = Http::bind(config.node.http, site, ground.recorder.clone(), None)?;
     let workers = config.models.iter().zip(specs).zip(pools);
     let workers = workers.flat_map(|((entry, spec), pool)| workers_of(entry, spec, pool, &ground, &terms)).collect();
     let (told, notify, proxies) = (facts.health.clone(), ground.notify.clone(), gateway.clone());
@@ -68,20 +70,49 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     Ok(terms.tree(node, children))
 }
 
-fn probe_pools(ground: &Ground, pools: &[Pool]) {
-    for pool in pools {
-        let (name, pool) = (format!("model {}", pool.model()), pool.clone());
-        let finding = move || pool.idle_reason().map_or(Ok(format!("{} frames wait", pool.waiting())), Err);
+/// Those who judge for one model.
+struct Crew {
+    pool: Pool,
+    /// Of each worker: why it is parked, if it is.
+    parked: Vec<Box<dyn Fn() -> Option<String> + Send + Sync>>,
+}
+
+impl Crew {
+    fn new(ground: &Ground, entry: &ModelEntry, pool: &Pool) -> Self {
+        let paths = names(entry, pool.model()).map(|name| format!("workers/{name}"));
+        let parked = paths.map(|path| Box::new(ground.parked(&path)) as Box<_>).collect();
+        Self { pool: pool.clone(), parked }
+    }
+
+    /// Why nobody takes frames, or `None`.
+    fn idle_reason(&self) -> Option<String> {
+        let idle = self.pool.idle_reason()?;
+        // Those that are parked are the reason only if nobody else is on the way.
+        let all_parked: Option<Vec<String>> = self.parked.iter().map(|parked| parked()).collect();
+        Some(all_parked.and_then(|mut all| all.pop()).unwrap_or(idle))
+    }
+}
+
+fn probe_pools(ground: &Ground, models: &[ModelEntry], pools: &[Pool]) {
+    let crew = |(entry, pool)| Arc::new(Crew::new(ground, entry, pool));
+    let all: Vec<Arc<Crew>> = models.iter().zip(pools).map(crew).collect();
+    for crew in &all {
+        let (name, crew) = (format!("model {}", crew.pool.model()), crew.clone());
+        let finding = move || crew.idle_reason().map_or(Ok(format!("{} frames wait", crew.pool.waiting())), Err);
         ground.facts.health.shows(name, finding);
     }
-    let all = pools.to_vec();
     ground.facts.health.needs("workers", move || {
-        if all.iter().any(|pool| pool.idle_reason().is_none()) {
+        if all.iter().any(|crew| crew.pool.idle_reason().is_none()) {
             return Ok("at least one worker is ready".to_owned());
         }
-        let reasons = all.iter().filter_map(|pool| Some(format!("{}: {}", pool.model(), pool.idle_reason()?)));
+        let reasons = all.iter().filter_map(|crew| Some(format!("{}: {}", crew.pool.model(), crew.idle_reason()?)));
         Err(reasons.reduce(|all, next| format!("{all}; {next}")).unwrap_or_else(|| "models is empty".to_owned()))
     });
+}
+
+/// Of the instances of one model.
+fn names(entry: &ModelEntry, model: &str) -> impl Iterator<Item = String> {
+    (0..entry.instances.get()).map(move |instance| format!("{model}-{instance}"))
 }
 
 /// The instances of one model. A model that cannot run is parked; the others go on.
@@ -89,12 +120,10 @@ fn workers_of(entry: &ModelEntry, spec: ModelSpec, pool: Pool, ground: &Ground, 
     let mock = MockCost { fixed_ms: entry.mock_fixed_ms, item_ms: entry.mock_item_ms };
     let port = terms.model_port(ground.ports_dir.join("watchtree-model-port"));
     let worker = Worker { pool, port, spec, engine: entry.engine, mock };
-    let instances = 0..entry.instances.get();
-    let node = |instance| {
+    let node = |name: String| {
         let worker = worker.clone();
-        let name = format!("{}-{instance}", worker.spec.name);
         ground.shows_actor(&format!("workers/{name}"));
         terms.parked(terms.service("worker", move |cx| worker.clone().run(cx)).named(name))
     };
-    instances.map(node).collect()
+    names(entry, &worker.spec.name).map(node).collect()
 }

@@ -23,10 +23,10 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
     let (count, record, disk) = (peers.clone(), store.clone(), config.node.data_dir.clone());
     facts.health.needs("record", move || record.finding());
     facts.health.needs_apart("disk", move || Box::pin(health::disk::writable(disk.clone())));
-    facts.health.shows("links", move || Ok(format!("{} nodes are linked", count.count_linked())));
+    facts.health.shows_each(move || count.checks());
     let site = Site { facts: facts.clone(), peers };
     let gateway = Gateway::new(endpoint, Served { site: site.clone(), store: Some(store.clone()), desk: None });
-    let http = Http { addr: config.node.http, site, recorder: ground.recorder, store: Some(store.clone()) };
+    let http = Http::bind(config.node.http, site, ground.recorder, Some(store.clone()))?;
     let (file, notify, proxies) = (config.node.data_dir.join("events.redb"), ground.notify, gateway.clone());
     Ok(terms.tree(
         &facts.node.name,

@@ -17,8 +17,11 @@ use tracing::{info, warn};
 /// An act that takes longer goes on: whoever asked is told to look for himself.
 pub const STEER_WITHIN: Duration = Duration::from_secs(15);
 
-/// An operator's orders come through these, and so would the order to resume them.
-const WAYS_HERE: [&str; 3] = ["relay-link", "gateway", "peers"];
+/// What may be restarted and not parked, and why.
+const NEVER_PARKED: [(&str, &str); 4] =
+    [("relay-link", A_WAY_HERE), ("gateway", A_WAY_HERE), ("peers", A_WAY_HERE), ("health", A_SIGN_OF_LIFE)];
+const A_WAY_HERE: &str = "is on the way by which this node is reached: parked, nobody could resume it";
+const A_SIGN_OF_LIFE: &str = "tells systemd that this node lives: parked, the node would be killed";
 
 /// What an act did or does, or why it was not done.
 pub type Outcome = Result<Steered, String>;
@@ -93,10 +96,9 @@ impl Facts {
             return Err(format!("{by} is an operator of another tenant than {}", self.node));
         }
         let name = path.split_once('/').map_or("", |(_, rest)| rest.split('/').next().unwrap_or(rest));
-        if act == Act::Park && WAYS_HERE.contains(&name) {
-            return Err(format!(
-                "{path} is on the way by which this node is reached: parked, nobody could resume it; use restart"
-            ));
+        let never = NEVER_PARKED.iter().find(|(class, _)| act == Act::Park && *class == name);
+        if let Some((_, why)) = never {
+            return Err(format!("{path} {why}; use restart"));
         }
         if matches!(act, Act::Inject(_)) && !self.allow_faults {
             return Err(format!(
