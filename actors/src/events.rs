@@ -13,4 +13,4 @@ pub mod outbox;
 pub mod receiver;
 pub mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

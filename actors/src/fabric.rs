@@ -15,4 +15,4 @@ pub mod link;
 pub mod peers;
 pub mod site;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

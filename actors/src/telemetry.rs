@@ -13,8 +13,8 @@ mod zeros;
 
 use classes::Classes;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use protocol::Identity;
 use protocol::admin::NodeLine;
+use protocol::{Identity, NodeName};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,7 +26,7 @@ use zeros::Zeros;
 pub struct Recorder(Arc<Inner>);
 
 struct Inner {
-    node: String,
+    node: NodeName,
     handle: PrometheusHandle,
     started: SystemTime,
     seen: Mutex<Seen>,
@@ -127,7 +127,7 @@ const BUCKETS_SECONDS: &[f64] =
 
 impl Recorder {
     /// The process has one recorder; the first call installs it, for the node of this name.
-    pub fn install(node: &str) -> Self {
+    pub fn install(node: &NodeName) -> Self {
         static INNER: OnceLock<Arc<Inner>> = OnceLock::new();
         Self(INNER.get_or_init(|| Arc::new(Inner::new(node))).clone())
     }
@@ -146,7 +146,7 @@ impl Recorder {
             .classes
             .cpu()
             .into_iter()
-            .map(|(class, time)| (format!("node={:?},class={class:?}", self.0.node), time.as_secs_f64()));
+            .map(|(class, time)| (format!("node=\"{}\",class={class:?}", self.0.node), time.as_secs_f64()));
         let peers = peers.iter().map(|peer| {
             let Identity { tenant, role, name } = &peer.node;
             let labels = format!("tenant=\"{tenant}\",role=\"{role}\",node=\"{name}\"");
@@ -163,14 +163,14 @@ impl Recorder {
 }
 
 impl Inner {
-    fn new(node: &str) -> Self {
-        Self { node: node.to_owned(), handle: install(node), started: SystemTime::now(), seen: Mutex::default() }
+    fn new(node: &NodeName) -> Self {
+        Self { node: node.clone(), handle: install(node), started: SystemTime::now(), seen: Mutex::default() }
     }
 }
 
-fn install(node: &str) -> PrometheusHandle {
+fn install(node: &NodeName) -> PrometheusHandle {
     let recorder = PrometheusBuilder::new()
-        .add_global_label("node", node)
+        .add_global_label("node", node.as_str())
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS_SECONDS)
         .expect("the buckets are not empty")
         .upkeep_timeout(Duration::from_secs(5))
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn each_peer_is_told_by_its_name_and_each_metric_by_the_nodes() {
-        let recorder = Recorder::install("hub");
+        let recorder = Recorder::install(&"hub".parse().expect("a name"));
         let peer = |node: &str, state: &str| NodeLine {
             node: node.parse().expect("an identity"),
             state: state.to_owned(),

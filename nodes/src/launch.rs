@@ -148,7 +148,7 @@ async fn live(
             node.data_dir.display()
         )
     })?;
-    let recorder = Recorder::install(credentials.identity().name.as_str());
+    let recorder = Recorder::install(&credentials.identity().name);
     let history = history(&node.data_dir);
     let roll = Roll::with_history(history.clone());
     let facts = Facts::new(credentials.identity().clone(), roll, Health::default());

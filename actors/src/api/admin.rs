@@ -6,6 +6,8 @@
 //! A list is sent as it comes: what all nodes tell together is never in memory at once.
 
 mod looks;
+#[cfg(test)]
+mod tests;
 
 use crate::events::store::EventStore;
 use crate::fabric::site::{Failures, Sees, Site};
@@ -13,7 +15,7 @@ use futures_util::StreamExt;
 use looks::Looks;
 use protocol::admin::{EventFilter, RecordedEvent, Reply, Request};
 use protocol::transport::{Rx, SendError, Tx};
-use protocol::{EventId, Identity, limits};
+use protocol::{Epoch, EventId, Identity, NodeName, limits};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -26,6 +28,8 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 const FAILURES_MAX: usize = 1000;
 /// Entries of the raw record sent for one request.
 const RECORD_ENTRIES_MAX: u32 = 10_000;
+/// Of these in memory at once, for each who asks.
+const RECORD_PAGE_ENTRIES: u32 = 500;
 
 #[derive(Clone)]
 pub struct Admin {
@@ -100,18 +104,10 @@ impl Admin {
                 Some(store) => events(store, filter, follow, tx, rx).await,
                 None => tx.send(&Reply::Refused(self.no_record())).await,
             },
-            Request::Record { edge, epoch, after, limit } => {
-                let Some(store) = &self.store else { return tx.send(&Reply::Refused(self.no_record())).await };
-                match store.record(edge, epoch, after, limit.min(RECORD_ENTRIES_MAX)).await {
-                    Ok(entries) => {
-                        for entry in entries {
-                            tx.send(&Reply::Entry(Box::new(entry))).await?;
-                        }
-                        tx.send(&Reply::Done).await
-                    }
-                    Err(error) => tx.send(&Reply::Refused(error.to_string())).await,
-                }
-            }
+            Request::Record { edge, epoch, after, limit } => match &self.store {
+                Some(store) => record(store, edge, epoch, after, limit.min(RECORD_ENTRIES_MAX), tx).await,
+                None => tx.send(&Reply::Refused(self.no_record())).await,
+            },
         }
     }
 
@@ -150,6 +146,30 @@ async fn list(failures: Failures, tx: &mut Tx) -> Result<(), SendError> {
     }
     for (node, why) in failures.missing {
         tx.send(&Reply::Missing { node, why: limits::short_text(&why) }).await?;
+    }
+    tx.send(&Reply::Done).await
+}
+
+/// Page by page, all of one epoch.
+async fn record(
+    store: &EventStore,
+    edge: NodeName,
+    mut epoch: Option<Epoch>,
+    mut after: u64,
+    mut left: u32,
+    tx: &mut Tx,
+) -> Result<(), SendError> {
+    while left > 0 {
+        let page = match store.record(edge.clone(), epoch, after, left.min(RECORD_PAGE_ENTRIES)).await {
+            Ok(page) => page,
+            Err(error) => return refuse(&error.to_string(), tx).await,
+        };
+        let Some(last) = page.last() else { break };
+        (epoch, after) = (Some(last.epoch), last.seq);
+        left = left.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
+        for entry in page {
+            tx.send(&Reply::Entry(Box::new(entry))).await?;
+        }
     }
     tx.send(&Reply::Done).await
 }

@@ -192,7 +192,7 @@ mod tests {
         let facts = Facts::new("main/edge/yard".parse().expect("an identity"), Roll::default(), Health::default());
         let site = Site { facts: facts.clone(), peers: Peers::default() };
         let addr = (Ipv4Addr::LOCALHOST, 0).into();
-        let http = Http::bind(addr, site, Recorder::install("yard"), None).expect("a free port");
+        let http = Http::bind(addr, site, Recorder::install(&facts.node.name), None).expect("a free port");
         let child = service("http", move |cx| http.clone().run(cx)).answers_within(Duration::from_millis(600));
         let intensity = Intensity { restarts: 5, within: Duration::from_secs(60) };
         let tree = Tree { name: "yard".to_owned(), strategy: Strategy::OneForOne, intensity, children: vec![child] };
@@ -226,7 +226,7 @@ mod tests {
     async fn a_successor_serves_though_its_predecessor_still_holds_the_socket() {
         let facts = Facts::new("main/edge/yard".parse().expect("an identity"), Roll::default(), Health::default());
         let site = Site { facts: facts.clone(), peers: Peers::default() };
-        let http = Http::bind((Ipv4Addr::LOCALHOST, 0).into(), site, Recorder::install("yard"), None);
+        let http = Http::bind((Ipv4Addr::LOCALHOST, 0).into(), site, Recorder::install(&facts.node.name), None);
         let http = http.expect("a free port");
         let addr = http.socket.local_addr().expect("is bound");
         let _blocked = http.socket.try_clone().and_then(TcpListener::from_std).expect("the same socket");

@@ -119,6 +119,14 @@ impl Facts {
         records.into_iter().map(|record| self.remembered(record)).collect()
     }
 
+    /// As [`Self::failures`], as many of the newest as fit one message, and how many of them do not.
+    pub fn failures_that_fit(&self, path: Option<&str>, limit: usize) -> (Vec<FailureRecord>, u32) {
+        let mut records = self.roll.history().of(path, limit);
+        let omitted = records.len().saturating_sub(limits::FAILURES_MAX);
+        let fit = records.split_off(omitted).into_iter().map(|record| self.remembered(record)).collect();
+        (fit, u32::try_from(omitted).unwrap_or(u32::MAX))
+    }
+
     fn remembered(&self, record: Record) -> FailureRecord {
         let lived_ms = record.lived.map(|lived| lived.as_millis() as u64);
         let record = FailureRecord {

@@ -9,9 +9,9 @@
 use super::facts::{Facts, SOFTWARE, Steering, audit};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use protocol::Role;
 use protocol::link::{Down, Open, Up};
 use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx};
-use protocol::{Role, limits};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use supervision::{Backoff, Failure, ServiceCx};
@@ -265,7 +265,10 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
                 Ok(Some(Down::Snapshot { call, path })) => {
                     Up::Snapshot { call, snapshot: Box::new(facts.snapshot(path.as_deref()).await) }
                 }
-                Ok(Some(Down::Failures { call, path, limit })) => failures(facts, call, path.as_deref(), limit),
+                Ok(Some(Down::Failures { call, path, limit })) => {
+                    let (failures, omitted) = facts.failures_that_fit(path.as_deref(), limit as usize);
+                    Up::Failures { call, failures, omitted }
+                }
                 Ok(Some(Down::Steer { call, path, act, by })) => match refused(upstream, acts.len()) {
                     // An act takes seconds, and the peer's other calls do not wait for it.
                     None => {
@@ -298,14 +301,6 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
             Err(_) => return format!("the peer took no answer within {} s", SENT_WITHIN.as_secs()),
         }
     }
-}
-
-/// As many of the newest as fit one message.
-fn failures(facts: &Facts, call: u64, path: Option<&str>, limit: u32) -> Up {
-    let mut failures = facts.failures(path, limit as usize);
-    let omitted = failures.len().saturating_sub(limits::FAILURES_MAX);
-    failures.drain(..omitted);
-    Up::Failures { call, failures, omitted: u32::try_from(omitted).unwrap_or(u32::MAX) }
 }
 
 /// A node is steered by its relay, which knows operators from viewers. A gpu node that was taken over must not

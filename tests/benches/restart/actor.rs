@@ -43,7 +43,7 @@ impl Actor for Plain {
 
 pub fn serve(level: &str, pause_ms: &str) -> ExitCode {
     nodes::launch::start_log(LogFormat::Text, level);
-    let _recorder = Recorder::install("bench");
+    let _recorder = Recorder::install(&"bench".parse().expect("a name"));
     let pause = Duration::from_millis(pause_ms.parse().expect("the bench wrote a number"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(obey(pause));

@@ -50,3 +50,33 @@ async fn an_act_that_takes_long_is_under_way_until_it_is_done() {
     assert_eq!(facts.roll.get(PATH).expect("it is there").restarts, 1);
     root.stop().await;
 }
+
+#[tokio::test]
+async fn as_many_failures_are_told_as_fit_one_message_and_the_others_counted() {
+    // To be parked by hand is on record as a failure is; sixteen are kept of each.
+    let names: Vec<String> = (0..7).map(|n| format!("door-{n}")).collect();
+    let door = |name: &String| {
+        let mailbox = Mailbox::new("door", 1, Overflow::Wait);
+        child("door", &mailbox, || Ok(Slow(Arc::new(Semaphore::new(Semaphore::MAX_PERMITS))))).named(name)
+    };
+    let intensity = Intensity { restarts: 1, within: Duration::from_secs(60) };
+    let children = names.iter().map(door).collect();
+    let tree = Tree { name: "yard".to_owned(), strategy: Strategy::OneForOne, intensity, children };
+    let facts = Facts::new("main/edge/yard".parse().expect("an identity"), Roll::default(), Health::default());
+    let root = Root::start(tree, facts.roll.clone()).await.expect("starts");
+    for path in names.iter().map(|name| format!("yard/{name}")) {
+        for _ in 0..16 {
+            facts.roll.steer(&path, supervision::Act::Park, "ada").await.expect("is done");
+            facts.roll.steer(&path, supervision::Act::Resume, "ada").await.expect("is done");
+        }
+    }
+    let told = |path, limit| {
+        let (failures, omitted) = facts.failures_that_fit(path, limit);
+        (failures.len(), omitted)
+    };
+    assert_eq!([told(None, 1000), told(None, 105), told(None, 50)], [(100, 12), (100, 5), (50, 0)]);
+    assert_eq!(told(Some("yard/door-3"), 1000), (16, 0));
+    let newest = facts.failures_that_fit(None, 1000).0.pop().expect("a hundred");
+    assert_eq!(newest.path, "yard/door-6");
+    root.stop().await;
+}
