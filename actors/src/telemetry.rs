@@ -93,7 +93,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "watchtree_camera_frames_superseded_total",
         "A newer frame replaced one that nobody had looked at, by camera.",
     ),
-    (Counter, "watchtree_camera_source_failures_total", "A camera's source failed, by reason."),
+    (Counter, "watchtree_camera_source_failures_total", "A camera's source failed, by camera and reason."),
     (Gauge, "watchtree_camera_blind", "1 while nobody judges this camera's frames, by camera."),
     (Counter, "watchtree_inference_outcomes_total", "A frame that this edge submitted was settled, by outcome."),
     (Counter, "watchtree_inference_late_verdicts_total", "A verdict came for a frame that had been settled already."),

@@ -4,8 +4,8 @@
 //!                ├─ restart · park · resume · inject ───────────────▶ (operators)    render ◀══replies══┘
 //!                └─ ca · config                       files alone, no network
 //!
-//! Answers go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong command
-//! line, 75 an act that is under way and goes on, 78 wrong configuration.
+//! Answers go to stdout, everything else to stderr, under `-o json` as objects too. Exit codes: 0 done, 1 failed,
+//! 2 wrong command line, 75 an act that is under way and goes on, 78 wrong configuration.
 
 pub mod args;
 mod authority;
@@ -21,6 +21,7 @@ mod out;
 mod rates;
 mod record;
 mod render;
+mod say;
 mod screen;
 mod session;
 mod steering;
@@ -28,9 +29,11 @@ mod top;
 mod tree;
 mod watch;
 
-use args::{CaCommand, Cli, Command, ConfigCommand};
+use args::{Access, CaCommand, Cli, Command, ConfigCommand, SteerArgs};
 use out::Out;
 use protocol::Act;
+use say::warn;
+use session::Dialler;
 use std::fmt::Display;
 use std::path::Path;
 use std::process::ExitCode;
@@ -59,6 +62,7 @@ impl Failure {
 
 /// Does what was asked; says on stderr why not.
 pub fn run(cli: Cli) -> ExitCode {
+    say::as_json(cli.command.speaks_json());
     obey(cli.command).map_or_else(ended, |()| ExitCode::SUCCESS)
 }
 
@@ -71,7 +75,7 @@ fn ended(failure: Failure) -> ExitCode {
             ExitCode::from(crate::launch::EXIT_CONFIG)
         }
         Failure::Failed(text) => {
-            eprintln!("watchtree: {text}");
+            say::error(text);
             ExitCode::FAILURE
         }
     }
@@ -80,37 +84,45 @@ fn ended(failure: Failure) -> ExitCode {
 fn obey(command: Command) -> Result<(), Failure> {
     let mut out = Out::stdout();
     match command {
-        Command::Nodes(args) => online(inventory::nodes(&args, &mut out)),
-        Command::Tree(args) => online(tree::tree(&args, &mut out)),
-        Command::Top(args) => online(top::top(&args, &mut out)),
-        Command::Failures(args) => online(failures::list(&args, &mut out)),
-        Command::Restart(args) => online(steering::steer(&args, Act::Restart, &mut out)),
-        Command::Park(args) => online(steering::steer(&args, Act::Park, &mut out)),
-        Command::Resume(args) => online(steering::steer(&args, Act::Resume, &mut out)),
-        Command::Inject(args) => online(steering::inject(&args, &mut out)),
-        Command::Events(args) if args.follow => online(follow::follow(&args, &mut out)),
-        Command::Events(args) => online(events::list(&args, &mut out)),
-        Command::Record(args) => online(record::list(&args, &mut out)),
+        Command::Nodes(args) => online(&args.access, async |dialler| inventory::nodes(&args, dialler, &mut out).await),
+        Command::Tree(args) => online(&args.access, async |dialler| tree::tree(&args, dialler, &mut out).await),
+        Command::Top(args) => online(&args.access, async |dialler| top::top(&args, dialler, &mut out).await),
+        Command::Failures(args) => online(&args.access, async |dialler| failures::list(&args, dialler, &mut out).await),
+        Command::Restart(args) => steer(&args, Act::Restart, &mut out),
+        Command::Park(args) => steer(&args, Act::Park, &mut out),
+        Command::Resume(args) => steer(&args, Act::Resume, &mut out),
+        Command::Inject(args) => steer(&args.steer, Act::Inject(args.fault.into()), &mut out),
+        Command::Events(args) => online(&args.access, async |dialler| match args.follow {
+            true => follow::follow(&args, dialler, &mut out).await,
+            false => events::list(&args, dialler, &mut out).await,
+        }),
+        Command::Record(args) => online(&args.access, async |dialler| record::list(&args, dialler, &mut out).await),
         Command::Ca(CaCommand::Init(args)) => authority::init(&args, &mut out),
         Command::Ca(CaCommand::Issue(args)) => authority::issue(&args, &mut out),
         Command::Config(ConfigCommand::Check { file }) => check(&file, &mut out),
     }
 }
 
-fn online(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn steer(args: &SteerArgs, act: Act, out: &mut Out) -> Result<(), Failure> {
+    online(&args.access, async |dialler| steering::steer(args, act, dialler, out).await)
+}
+
+fn online(access: &Access, work: impl AsyncFnOnce(Dialler) -> Result<(), Failure>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|why| Failure::new(format!("the runtime does not start: {why}")))?.block_on(work)
+    let runtime = runtime.map_err(|why| Failure::new(format!("the runtime does not start: {why}")))?;
+    runtime.block_on(async {
+        let dialler = Dialler::new(access)?;
+        let ended = work(dialler.clone()).await;
+        // However it ended: a node that is not told keeps our connection until its silence is noticed.
+        dialler.hang_up().await;
+        ended
+    })
 }
 
 fn check(file: &Path, out: &mut Out) -> Result<(), Failure> {
     let kind = config::check(file).map_err(|faults| Failure::Config(faults.to_string()))?;
     out.line(&format!("{}: no fault found, a configuration for watchtree-{}", file.display(), kind.as_str()))?;
     out.flush()
-}
-
-/// Something that the operator should know and that does not end the command.
-fn warn(text: impl Display) {
-    eprintln!("watchtree: {text}");
 }
 
 #[cfg(test)]

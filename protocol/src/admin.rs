@@ -10,7 +10,7 @@ pub enum Request {
     /// This node and those linked to it. Answered by `Nodes`, some at a time, then `Done`.
     Nodes,
     /// Their trees: of all of them, or what is at or below `path`. Answered by one `Node` each, then `Done`.
-    /// A path where nothing is gets `Refused`, with the nearest ones.
+    /// A path where nothing is gets `Refused`, with the nearest ones; one of a node that does not answer, `Missing`.
     Tree { path: Option<String> },
     /// Events on the record, oldest first. Answered by `Event`s, then `Done` (or never, if following).
     Events { filter: EventFilter, follow: bool },

@@ -48,9 +48,20 @@ pub const WORD_CHARS_MAX: usize = 20;
 /// A label, reason or other free text inside a message, in characters; longer text is cut.
 pub const TEXT_CHARS_MAX: usize = 300;
 
-/// `text` cut to [`TEXT_CHARS_MAX`] characters, without control characters.
+/// `text` cut to [`TEXT_CHARS_MAX`] characters, without those that steer a terminal.
 pub fn short_text(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_CHARS_MAX).collect()
+    text.chars().map(harmless).take(TEXT_CHARS_MAX).collect()
+}
+
+fn harmless(c: char) -> char {
+    if steers_terminal(c) { ' ' } else { c }
+}
+
+/// Control characters, and those that Unicode has for direction and for lines: what follows one may be drawn
+/// backwards or elsewhere, and read as something else than it is.
+fn steers_terminal(c: char) -> bool {
+    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    directs || c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Refuses what no actor's path can be: requests carry paths that people typed.
@@ -58,16 +69,16 @@ pub fn check_path(path: &str) -> Result<(), String> {
     if path.len() > PATH_BYTES_MAX {
         return Err(format!("a path of {} B is longer than any; the limit is {PATH_BYTES_MAX} B", path.len()));
     }
-    if path.is_empty() || path.split('/').any(str::is_empty) || path.chars().any(char::is_control) {
+    if path.is_empty() || path.split('/').any(str::is_empty) || path.chars().any(steers_terminal) {
         let path = short_text(path);
         return Err(format!("`{path}` is not a path; use NODE/PART/PART as `watchtree tree` shows it"));
     }
     Ok(())
 }
 
-/// `path` cut to [`PATH_BYTES_MAX`], without control characters.
+/// `path` cut to [`PATH_BYTES_MAX`], without characters that steer a terminal.
 pub fn short_path(path: &str) -> String {
-    let mut short: String = path.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut short: String = path.chars().map(harmless).collect();
     short.truncate(short.floor_char_boundary(PATH_BYTES_MAX));
     short
 }
@@ -124,6 +135,14 @@ mod tests {
         for wrong in ["", "/yard", "yard/", "yard//link", "ya\nrd", &"x".repeat(PATH_BYTES_MAX + 1)] {
             assert!(check_path(wrong).is_err(), "{wrong:?} was accepted");
         }
+    }
+
+    #[test]
+    fn no_text_turns_what_stands_beside_it_around() {
+        assert_eq!(short_text("a\u{202e}gnp.exe\u{2069}\u{200f} b\u{2028}c"), "a gnp.exe   b c");
+        assert_eq!(short_path("yard/\u{202e}x\u{7f}"), "yard/ x ");
+        assert!(check_path("yard/\u{202e}x").is_err());
+        assert_eq!(short_text("Überwachung, שער, 門番"), "Überwachung, שער, 門番");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Integration tests: against real processes, and about the project itself.
 
 mod blast_radius;
+mod cli;
 mod exactly_once;
 mod first_light;
 mod health;

@@ -24,6 +24,9 @@ const MORE_THAN_NOTHING: &[&str] = &[
     r#"rate(watchtree_mailbox_handled_total{class="tracking"}[1m])"#,
     r#"rate(watchtree_mailbox_handled_total{class="outbox"}[1m])"#,
     "min(watchtree_node_ready)",
+    r#"count(watchtree_node_ready{node="yard"})"#,
+    r#"count(watchtree_port_cpu_seconds_total{node="yard"})"#,
+    r#"count(watchtree_camera_source_failures_total{node="yard", camera="front-door", reason="silent"} == 0)"#,
     "time() - watchtree_node_start_time_seconds < 600",
 ];
 
@@ -167,7 +170,8 @@ fn panels() -> Vec<Query> {
             queries.extend(panel.targets.into_iter().map(|target| Query {
                 dashboard: dashboard.title.clone(),
                 panel: panel.title.clone(),
-                expression: target.expr,
+                // As Grafana asks for all nodes.
+                expression: target.expr.replace("$node", ".*"),
             }));
         }
     }

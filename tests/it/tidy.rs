@@ -273,6 +273,28 @@ fn each_panel_says_what_it_shows_in_which_unit() {
     none(faults);
 }
 
+/// Without it a panel adds up what happens on all nodes, and a storm is seen and not where.
+#[test]
+fn each_panel_is_of_the_nodes_that_were_chosen() {
+    let mut faults = Vec::new();
+    for file in files("json").into_iter().filter(|file| file.name.starts_with("grafana/dashboards/")) {
+        let board: serde_json::Value = serde_json::from_str(&file.text).expect("dashboards are JSON");
+        let variables = board.pointer("/templating/list").and_then(|list| list.as_array()).expect("it has variables");
+        if !variables.iter().any(|variable| variable["name"] == "node") {
+            faults.push(format!("{} has no variable `node`", file.name));
+        }
+        for panel in board["panels"].as_array().expect("a dashboard has panels") {
+            for target in panel["targets"].as_array().expect("a panel asks") {
+                let asked = target["expr"].as_str().unwrap_or_default();
+                if asked.matches("watchtree_").count() != asked.matches("{node=~\"$node\"").count() {
+                    faults.push(format!("{}: {} is not of `$node`: {asked}", file.name, panel["title"]));
+                }
+            }
+        }
+    }
+    none(faults);
+}
+
 #[test]
 fn each_alert_says_how_bad_it_is_and_what_to_do_and_is_tested() {
     let read = |name| std::fs::read_to_string(project().join("grafana").join(name)).expect("it is there");

@@ -10,7 +10,7 @@ mod looks;
 mod tests;
 
 use crate::events::store::EventStore;
-use crate::fabric::site::{Failures, Sees, Site};
+use crate::fabric::site::{Failures, Sees, Shown, Site};
 use futures_util::StreamExt;
 use looks::Looks;
 use protocol::admin::{EventFilter, RecordedEvent, Reply, Request};
@@ -82,8 +82,12 @@ impl Admin {
                 self.trees(&sees, tx).await
             }
             Request::Tree { path: Some(path) } => match self.site.tree_at(&path, &sees).await {
-                Ok(tree) => {
-                    tx.send(&Reply::Node(Box::new(tree))).await?;
+                Ok(shown) => {
+                    let reply = match shown {
+                        Shown::Tree(tree) => Reply::Node(tree),
+                        Shown::Missing { node, why } => Reply::Missing { node, why: limits::short_text(&why) },
+                    };
+                    tx.send(&reply).await?;
                     tx.send(&Reply::Done).await
                 }
                 Err(why) => refuse(&why, tx).await,

@@ -72,7 +72,8 @@ impl Session {
 
     fn tell(&self, cx: &ServiceCx, fault: SourceFault, text: &str, pause: Duration) {
         let fault = fault.as_str();
-        metrics::counter!("watchtree_camera_source_failures_total", "reason" => fault).increment(1);
+        let camera = self.camera.to_string();
+        metrics::counter!("watchtree_camera_source_failures_total", "camera" => camera, "reason" => fault).increment(1);
         warn!(camera = %self.camera, fault, ?pause, "source failed: {text}");
         cx.place.note(format!("{fault}: {text}"));
         self.coverage.obstacle(format!("{fault}: {text}"));

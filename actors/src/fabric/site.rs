@@ -46,6 +46,16 @@ pub enum Sees {
 /// Nobody is there, or it is not clear who is meant; with the way out.
 pub type NotFound = String;
 
+/// A node that is there.
+pub enum Shown {
+    Tree(Box<NodeSnapshot>),
+    /// It is gone or does not answer: whether it has the part that was asked for, nobody knows.
+    Missing {
+        node: Identity,
+        why: String,
+    },
+}
+
 impl Site {
     /// One line a node: this one, then the peers.
     pub fn lines(&self, sees: &Sees) -> Vec<NodeLine> {
@@ -78,13 +88,15 @@ impl Site {
     }
 
     /// What is at or below `path`, of the node that it names.
-    pub async fn tree_at(&self, path: &str, sees: &Sees) -> Result<NodeSnapshot, NotFound> {
+    pub async fn tree_at(&self, path: &str, sees: &Sees) -> Result<Shown, NotFound> {
         let (node, path) = locate(checked(path)?, &self.nodes(sees))?;
-        let shown = self.tree(&node, Some(&path), sees).await;
-        let mut tree = shown.map_err(|why| format!("{node} does not show its tree now: {why}"))?;
+        let mut tree = match self.tree(&node, Some(&path), sees).await {
+            Ok(tree) => tree,
+            Err(why) => return Ok(Shown::Missing { why: format!("{node} does not show its tree now: {why}"), node }),
+        };
         let near = nearest(&tree, &path);
         tree.actors.retain(|actor| is_at_or_below(&actor.path, &path));
-        if tree.actors.is_empty() { Err(near) } else { Ok(tree) }
+        if tree.actors.is_empty() { Err(near) } else { Ok(Shown::Tree(Box::new(tree))) }
     }
 
     async fn tree(&self, node: &Identity, path: Option<&str>, sees: &Sees) -> Result<NodeSnapshot, String> {

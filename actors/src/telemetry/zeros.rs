@@ -18,7 +18,6 @@ const OUTCOMES: Values = &["ok", "shed", "expired", "failed"];
 /// By class of the actor that counts it: metric, and its one label with its values.
 const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("session", "watchtree_port_starts_total", Some(("class", &["watchtree-camera-port"]))),
-    ("session", "watchtree_camera_source_failures_total", Some(("reason", SOURCE_FAULTS))),
     ("tracking", "watchtree_events_total", Some(("phase", &["start", "end"]))),
     ("asker", "watchtree_inference_outcomes_total", Some(("outcome", OUTCOMES))),
     ("asker", "watchtree_inference_late_verdicts_total", None),
@@ -48,11 +47,12 @@ const SOURCE_FAULTS: Values =
 pub(super) struct Zeros {
     actors: BTreeSet<&'static str>,
     mailboxes: BTreeSet<&'static str>,
+    cameras: BTreeSet<String>,
 }
 
 impl Zeros {
     pub fn prepare(&mut self, rows: &[(String, Status)]) {
-        for (_, status) in rows {
+        for (path, status) in rows {
             let class = status.class;
             // A port's failures are its owner's.
             if status.pid.is_none() && self.actors.insert(class) {
@@ -62,7 +62,25 @@ impl Zeros {
             if status.load.is_some() && self.mailboxes.insert(class) {
                 mailbox(class);
             }
+            if let Some(camera) = camera_of(path, class)
+                && self.cameras.insert(camera.to_owned())
+            {
+                source(camera);
+            }
         }
+    }
+}
+
+/// Of a session: the name of the tree that it stands in, as in `yard/cameras/door/session`.
+fn camera_of<'a>(path: &'a str, class: &str) -> Option<&'a str> {
+    path.rsplit('/').nth(1).filter(|_| class == "session")
+}
+
+fn source(camera: &str) {
+    for reason in SOURCE_FAULTS {
+        let camera = camera.to_owned();
+        metrics::counter!("watchtree_camera_source_failures_total", "camera" => camera, "reason" => *reason)
+            .increment(0);
     }
 }
 
@@ -123,6 +141,12 @@ mod tests {
         let described: BTreeSet<&str> = super::super::metric_names().collect();
         let unknown: Vec<_> = COUNTED_BY.iter().filter(|(_, metric, _)| !described.contains(metric)).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    #[test]
+    fn a_camera_is_named_by_its_sessions_path() {
+        assert_eq!(camera_of("yard/cameras/door/session", "session"), Some("door"));
+        assert_eq!(camera_of("yard/cameras/door/watch", "watch"), None);
     }
 
     #[test]

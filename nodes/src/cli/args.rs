@@ -1,26 +1,25 @@
 //! The command line: what can be asked, and the help that teaches it.
 
+mod files;
 mod supervise;
 
+pub use files::{CaCommand, CaInitArgs, CaIssueArgs, ConfigCommand};
 pub use supervise::{FailuresArgs, FaultArg, InjectArgs, SteerArgs, TopArgs, TreeArgs};
 
 use super::render::time;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use config::HostPort;
-use protocol::{CameraId, Epoch, NodeName, Role, TenantId, Timestamp};
+use protocol::{CameraId, Epoch, NodeName, Timestamp};
 use std::path::PathBuf;
 
 /// Where a relay on this machine listens.
 const CONNECT_DEFAULT: &str = "127.0.0.1:7443";
 
-/// A CA is renewed after ten years; no certificate should outlive it.
-const DAYS_MAX: i64 = 3650;
-
 const EXAMPLES: &str = "\
 Examples:
   watchtree ca init                               a new site: its certificate authority
   watchtree ca issue --role operator --name me    your own certificate
-  watchtree nodes                                 who is there
+  watchtree nodes                                 who is there, and who lacks what
   watchtree tree yard/cameras                     the cameras of the edge `yard`, and why one is down
   watchtree top                                   the same as a screen, with loads and rates
   watchtree failures yard                         what failed there, and what followed
@@ -34,7 +33,8 @@ Credentials:
   --ca, --cert and --key name others.
 
 Exit codes:
-  0 done    1 failed    2 wrong command line    78 wrong configuration";
+  0 done    1 failed    2 wrong command line    75 an act is under way    78 wrong configuration
+Where the answer is JSON, stderr is too, an object a line: {\"error\": \"...\"} or {\"warning\": \"...\"}.";
 
 /// Scripts and tests use it; people use `events`.
 const RECORD_HINT: &str = "
@@ -57,30 +57,36 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List the nodes: those asked, and those linked to them
+    /// List the nodes: those asked, and those linked to them, and whether each does its job
     #[command(after_help = "\
-STATE is `self` for a node that was asked, else `linked` or `gone`; SINCE says for how long.\n
+STATE is `self` for a node that was asked, else `linked` or `gone`; SINCE says for how long. READY is whether
+it does its job, and behind it what it lacks; `?` if it did not say.\n
 Examples:
   watchtree nodes
   watchtree nodes --connect hub.example:7443,gpu.example:7444
-  watchtree nodes -o json | jq '.[] | select(.state == \"gone\")'")]
+  watchtree nodes -o json | jq '.[] | select(.ready | not)'")]
     Nodes(NodesArgs),
     /// Draw every actor of every node: its state, restarts, and why it last failed
     #[command(after_help = "\
 On a terminal long lines are cut, unless a PATH is given. MAILBOX is what waits and how much may; CPU and
 MEMORY are those of ports, CPU as time since the process started (with --watch: of one core, over a second).
+Where these leave too little room, they are left out. PATH begins with a node's name; where two nodes have
+the same, with all of TENANT/ROLE/NAME. A node that does not show its tree is `gone` or `silent`: in JSON it
+has that as its state, is not ready, and has no actors.
 
 Examples:
   watchtree tree                       all nodes
   watchtree tree yard                  one node
   watchtree tree yard/cameras/door     one camera
+  watchtree tree main/gpu/yard         of two nodes called yard, the gpu node
   watchtree tree yard --watch          again each second, in place
   watchtree tree -w | tee changes      one line for each change
   watchtree tree -o json | jq '.[].actors[] | select(.state != \"running\")'")]
     Tree(TreeArgs),
     /// Show every actor on a screen: state, load, rates, and the CPU and memory of ports
     #[command(after_help = "\
-Keys: q quits; arrows, PgUp, PgDn, Home and End scroll; f shows only what is not running, and again all.
+Keys: q quits; arrows, PgUp, PgDn, Home and End scroll; f shows only what is not running, and again all;
+Ctrl-Z steps aside until `fg`. On a narrow screen the age goes first, then the rate, then the mailbox.
 Steering is left to `watchtree restart`, `park` and `resume`.
 Where stdout is no terminal, one snapshot is printed, with the rates of one second.
 
@@ -91,8 +97,9 @@ Examples:
     Top(TopArgs),
     /// List what failed: when, why, what followed, and how long it had lived; the newest last
     #[command(after_help = "\
-Times are those of this machine's zone. KIND is panic, error, hang, signal, oom or start, or stopped
-when somebody parked it; THEN is what the supervisor did: restarted, parked, escalated, or ended.
+Times are those of this machine's zone. KIND is panic, error, hang, signal, oom, protocol or start; escalated
+when what is below it failed too often; stopped when somebody parked it. THEN is what followed: restarted,
+parked, escalated, ended, or exited for the node's process itself.
 
 Examples:
   watchtree failures                          the newest 50 of all nodes
@@ -156,6 +163,25 @@ Examples:
     /// Check configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+impl Command {
+    /// Whether its answer is for a program.
+    pub fn speaks_json(&self) -> bool {
+        match self {
+            Self::Nodes(NodesArgs { output, .. })
+            | Self::Tree(TreeArgs { output, .. })
+            | Self::Top(TopArgs { output, .. })
+            | Self::Failures(FailuresArgs { output, .. })
+            | Self::Restart(SteerArgs { output, .. })
+            | Self::Park(SteerArgs { output, .. })
+            | Self::Resume(SteerArgs { output, .. })
+            | Self::Inject(InjectArgs { steer: SteerArgs { output, .. }, .. })
+            | Self::Events(EventsArgs { output, .. }) => *output == Output::Json,
+            Self::Record(RecordArgs { output: RecordOutput::Json, .. }) => true,
+            Self::Ca(_) | Self::Config(_) => false,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -246,71 +272,6 @@ pub struct Access {
     /// The key to it [default: the certificate's name with .key]
     #[arg(long, value_name = "FILE", env = "WATCHTREE_KEY", hide_env_values = true, requires = "cert")]
     pub key: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum CaCommand {
-    /// Make a certificate authority: ca.pem for every node, ca.key to be kept here
-    #[command(after_help = "\
-ca.key signs every certificate of the site: keep a copy in a safe place and give it to no node.
-Nothing is ever overwritten.\n
-Example:
-  watchtree ca init --dir site-ca --name \"our site\"")]
-    Init(CaInitArgs),
-    /// Issue a certificate, NAME.pem and NAME.key
-    #[command(after_help = "\
-Roles: edge (by the cameras), relay (keeps the record), gpu (runs models), operator (you), viewer (looks,\nand changes nothing).\n
-Examples:
-  watchtree ca issue --role operator --name me
-  watchtree ca issue --role viewer --name guard --out guard-tls
-  watchtree ca issue --role relay --name hub --out hub-tls
-  watchtree ca issue --role edge --name yard --out yard-tls --days 90")]
-    Issue(CaIssueArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct CaInitArgs {
-    /// Where to put ca.pem and ca.key [default: $WATCHTREE_DIR or ~/.config/watchtree]
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// What the authority is called in certificates
-    #[arg(long, default_value = "watchtree CA")]
-    pub name: String,
-}
-
-#[derive(Debug, Args)]
-pub struct CaIssueArgs {
-    /// What it is for: edge, relay, gpu, operator or viewer
-    #[arg(long)]
-    pub role: Role,
-    /// The node's name: a-z, 0-9 and -
-    #[arg(long)]
-    pub name: NodeName,
-    /// Whose it is
-    #[arg(long, default_value_t = TenantId::default())]
-    pub tenant: TenantId,
-    /// Where the authority is [default: $WATCHTREE_DIR or ~/.config/watchtree]
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
-    /// Where to put the two files [default: beside the authority]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// How long it is valid
-    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=DAYS_MAX))]
-    pub days: u32,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Check a node's configuration: exit code 0, or 78 and every fault at once
-    #[command(after_help = "\
-WATCHTREE_EDGE__..., WATCHTREE_RELAY__... and WATCHTREE_GPU__... variables count, as they do for the node.\n
-Example:
-  watchtree config check edge.toml && systemctl restart watchtree-edge")]
-    Check {
-        /// The file; its node.role says which node it is for
-        file: PathBuf,
-    },
 }
 
 #[cfg(test)]

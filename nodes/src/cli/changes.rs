@@ -5,7 +5,8 @@
 //! What a node that is gone had is remembered: when it is back, only what differs is told.
 
 use super::gather::View;
-use super::render::tree::{readiness, why_absent};
+use super::render::absent;
+use super::render::tree::readiness;
 use protocol::admin::{ActorStatus, NodeSnapshot};
 use protocol::{Identity, Timestamp};
 use serde::Serialize;
@@ -57,8 +58,8 @@ impl Memory {
     pub fn see(&mut self, view: &View) -> Vec<Change> {
         let mut changes = Vec::new();
         for line in &view.absent {
-            let state = if line.state == "gone" { "gone" } else { "silent" };
-            let now = Standing { state: state.to_owned(), restarts: 0, why: Some(why_absent(line).to_owned()) };
+            let (state, why) = (absent::state(line).to_owned(), absent::why(line).to_owned());
+            let now = Standing { state, restarts: 0, why: Some(why) };
             let known = self.0.entry(line.node.clone()).or_default();
             changes.extend(renewed(&mut known.own, now).map(|(was, now)| told(view.at, &line.node, None, was, now)));
         }
@@ -117,7 +118,7 @@ mod tests {
     use tokio::time::Instant;
 
     fn view(nodes: Vec<NodeSnapshot>) -> View {
-        View { nodes, absent: vec![], at: now(), taken: Instant::now() }
+        View { nodes, absent: vec![], silent: vec![], at: now(), taken: Instant::now() }
     }
 
     /// The yard with one camera, in this state and so often restarted.

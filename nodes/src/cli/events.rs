@@ -13,8 +13,7 @@ use super::{Failure, warn};
 use protocol::Role;
 use protocol::admin::{EventFilter, RecordedEvent, Reply, Request};
 
-pub(super) async fn list(args: &EventsArgs, out: &mut Out) -> Result<(), Failure> {
-    let dialler = Dialler::new(&args.access)?;
+pub(super) async fn list(args: &EventsArgs, dialler: Dialler, out: &mut Out) -> Result<(), Failure> {
     let sessions = record_keepers(dialler.dial_all(&args.access.connect).await?)?;
     let request = Request::Events { filter: filter(args), follow: false };
     let mut streams = Vec::new();
@@ -29,10 +28,7 @@ pub(super) async fn list(args: &EventsArgs, out: &mut Out) -> Result<(), Failure
         print(args, &event, out)?;
         left -= 1;
     }
-    out.flush()?;
-    drop((streams, sessions));
-    dialler.hang_up().await;
-    Ok(())
+    out.flush()
 }
 
 pub(super) fn filter(args: &EventsArgs) -> EventFilter {

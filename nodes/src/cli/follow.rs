@@ -30,16 +30,15 @@ const UNPRINTED_MAX: usize = 256;
 /// What a follower tells the printer.
 type Told = Result<RecordedEvent, Failure>;
 
-pub(super) async fn follow(args: &EventsArgs, out: &mut Out) -> Result<(), Failure> {
+pub(super) async fn follow(args: &EventsArgs, dialler: Dialler, out: &mut Out) -> Result<(), Failure> {
     tokio::select! {
-        ended = follow_all(args, out) => ended,
+        ended = follow_all(args, dialler, out) => ended,
         // What was taken from the followers has been written.
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }
 
-async fn follow_all(args: &EventsArgs, out: &mut Out) -> Result<(), Failure> {
-    let dialler = Dialler::new(&args.access)?;
+async fn follow_all(args: &EventsArgs, dialler: Dialler, out: &mut Out) -> Result<(), Failure> {
     let targets = &args.access.connect;
     let started = Timestamp::now();
     let first = dialler.try_all(targets).await;
@@ -63,7 +62,6 @@ async fn follow_all(args: &EventsArgs, out: &mut Out) -> Result<(), Failure> {
     out.flush()?;
     let printed = print_all(args, followers.len(), &mut told, out).await;
     followers.shutdown().await;
-    dialler.hang_up().await;
     printed
 }
 

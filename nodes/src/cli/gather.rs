@@ -7,7 +7,6 @@
 //! and does not is listed without it: absence must not look like health. Sessions are kept from look
 //! to look; one that is lost is dialled again at the next.
 
-use super::args::Access;
 use super::session::{Dialler, Session, Unanswered};
 use super::{Failure, warn};
 use config::HostPort;
@@ -15,6 +14,7 @@ use protocol::admin::{NodeLine, NodeSnapshot, Reply, Request};
 use protocol::{Identity, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use supervision::steer::is_at_or_below;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -27,6 +27,8 @@ pub(super) struct View {
     pub nodes: Vec<NodeSnapshot>,
     /// Those that should have shown their tree and did not.
     pub absent: Vec<NodeLine>,
+    /// Why some of those that were asked did not answer, while others did: what they know is missing.
+    pub silent: Vec<String>,
     pub at: Timestamp,
     /// The same moment on a clock that does not jump, for rates.
     pub taken: Instant,
@@ -35,8 +37,8 @@ pub(super) struct View {
 /// A view, and what is worth saying about how it came about.
 pub(super) struct Look {
     pub view: View,
-    /// Nodes that were asked and did not answer, while others did.
-    pub silent: Vec<String>,
+    /// One for each node that is known.
+    pub lines: Vec<NodeLine>,
     /// A node's words for a path where nothing is.
     hint: Option<String>,
 }
@@ -66,12 +68,12 @@ struct Post {
 }
 
 impl Gatherer {
-    pub fn new(access: &Access, path: Option<&str>) -> Result<Self, Failure> {
-        let posts = access.connect.iter().map(|at| Post { at: at.clone(), session: None }).collect();
-        Ok(Self { dialler: Dialler::new(access)?, posts, path: path.map(str::to_owned) })
+    pub fn new(dialler: Dialler, targets: &[HostPort], path: Option<&str>) -> Self {
+        let posts = targets.iter().map(|at| Post { at: at.clone(), session: None }).collect();
+        Self { dialler, posts, path: path.map(str::to_owned) }
     }
 
-    /// Fails if nobody answers; the first one's reason then.
+    /// Fails if nobody answers; the first one's reason then. Not cancel-safe: whom to ask would be forgotten.
     pub async fn look(&mut self) -> Result<Look, Unanswered> {
         let mut visits = JoinSet::new();
         for (nth, post) in self.posts.drain(..).enumerate() {
@@ -93,12 +95,6 @@ impl Gatherer {
         }
         let silent = silent.iter().map(|unanswered| unanswered.text().to_owned()).collect();
         Ok(merged(told, silent, self.path.as_deref()))
-    }
-
-    /// After the last look.
-    pub async fn hang_up(self) {
-        drop(self.posts);
-        self.dialler.hang_up().await;
     }
 }
 
@@ -149,6 +145,12 @@ impl Telling {
     }
 }
 
+impl Telling {
+    fn knows(&self, node: &Identity) -> bool {
+        self.lines.iter().any(|line| line.node == *node)
+    }
+}
+
 pub(super) async fn lines(session: &Session) -> Result<Vec<NodeLine>, Unanswered> {
     let (mut replies, mut all) = (session.ask(&Request::Nodes).await?, Vec::new());
     loop {
@@ -172,21 +174,26 @@ pub(super) fn answers<T>(results: Vec<Result<T, Unanswered>>) -> Result<Vec<T>, 
 
 fn merged(told: Vec<Telling>, silent: Vec<String>, path: Option<&str>) -> Look {
     let hint = told.iter().find_map(|telling| telling.hint.clone());
-    let lines: Vec<NodeLine> = told.iter().flat_map(|telling| telling.lines.iter().cloned()).collect();
-    let mut absent = merge_lines(lines.into_iter());
-    let mut nodes = merge_trees(told);
-    absent.retain(|line| nodes.iter().all(|node| node.node != line.node));
+    let lines = merge_lines(told.iter().flat_map(|telling| telling.lines.iter().cloned()));
+    let mut absent = lines.clone();
     if let Some(path) = path {
-        nodes = nodes.into_iter().filter_map(|node| below(path, node)).collect();
-        absent.retain(|line| path.split('/').next() == Some(line.node.name.as_str()));
-        // Asked for a part of it, a node that has no such part shows nothing, and is there all the same.
-        absent.retain(|line| line.state == "gone" || hint.is_none());
+        // Who has nothing at the path says so, and is there all the same: the others were to show their tree.
+        let owed = |line: &NodeLine| told.iter().any(|telling| telling.hint.is_none() && telling.knows(&line.node));
+        absent.retain(|line| is_of(path, &line.node) && owed(line));
     }
-    Look { view: View { nodes, absent, at: Timestamp::now(), taken: Instant::now() }, silent, hint }
+    // Cut to the path by whoever sent them.
+    let nodes = merge_trees(told);
+    absent.retain(|line| nodes.iter().all(|node| node.node != line.node));
+    Look { view: View { nodes, absent, silent, at: Timestamp::now(), taken: Instant::now() }, lines, hint }
+}
+
+/// Whether a path leads to this node: it begins with its name, or with the whole of its identity.
+pub(super) fn is_of(path: &str, node: &Identity) -> bool {
+    path.split('/').next() == Some(node.name.as_str()) || is_at_or_below(path, &node.to_string())
 }
 
 /// One line a node: its own word, else that of who is linked to it, else the last that was heard.
-pub(super) fn merge_lines(lines: impl Iterator<Item = NodeLine>) -> Vec<NodeLine> {
+fn merge_lines(lines: impl Iterator<Item = NodeLine>) -> Vec<NodeLine> {
     fn weight(line: &NodeLine) -> (u8, Timestamp) {
         let rank = match line.state.as_str() {
             "self" => 2,
@@ -227,13 +234,6 @@ fn merge_trees(told: Vec<Telling>) -> Vec<NodeSnapshot> {
     let mut merged: Vec<NodeSnapshot> = best.into_values().map(|(_, tree)| tree).collect();
     merged.sort_by_key(|tree| (tree.node.role != protocol::Role::Relay, tree.node.clone()));
     merged
-}
-
-/// The part of a node at or below `path`, which ends between two names; `None` if nothing is.
-fn below(path: &str, mut node: NodeSnapshot) -> Option<NodeSnapshot> {
-    let is_below = |actor: &str| actor.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    node.actors.retain(|actor| is_below(&actor.path));
-    (!node.actors.is_empty() || path == node.node.name.as_str()).then_some(node)
 }
 
 #[cfg(test)]

@@ -1,27 +1,21 @@
-//! Inventory: `watchtree nodes`: who is there.
+//! Inventory: `watchtree nodes`: who is there, and whether each does its job.
 
-use super::Failure;
 use super::args::{NodesArgs, Output};
-use super::gather::{answers, lines, merge_lines};
+use super::gather::Gatherer;
 use super::out::Out;
-use super::render::nodes as draw_nodes;
+use super::render::nodes as draw;
 use super::session::Dialler;
+use super::{Failure, warn};
 use protocol::Timestamp;
 
-pub(super) async fn nodes(args: &NodesArgs, out: &mut Out) -> Result<(), Failure> {
-    let dialler = Dialler::new(&args.access)?;
-    let sessions = dialler.dial_all(&args.access.connect).await?;
-    let mut told = Vec::new();
-    for session in &sessions {
-        told.push(lines(session).await);
-    }
-    let nodes = merge_lines(answers(told)?.into_iter().flatten());
+pub(super) async fn nodes(args: &NodesArgs, dialler: Dialler, out: &mut Out) -> Result<(), Failure> {
+    // Whether a node is ready, and what it lacks, only its own tree says.
+    let look = Gatherer::new(dialler, &args.access.connect, None).look().await?;
+    look.view.silent.iter().for_each(warn);
+    let nodes = draw::told(&look.lines, &look.view.nodes);
     match args.output {
         Output::Json => out.json_document(&nodes)?,
-        Output::Table => out.text(&draw_nodes::table(&nodes, Timestamp::now()).cut_to(out.width).render(out.style))?,
+        Output::Table => out.text(&draw::table(&nodes, Timestamp::now()).cut_to(out.width).render(out.style))?,
     }
-    out.flush()?;
-    drop(sessions);
-    dialler.hang_up().await;
-    Ok(())
+    out.flush()
 }

@@ -69,7 +69,7 @@ mod tests {
     use tokio::time::Instant;
 
     fn view(nodes: Vec<NodeSnapshot>, taken: Instant) -> View {
-        View { nodes, absent: vec![], at: now(), taken }
+        View { nodes, absent: vec![], silent: vec![], at: now(), taken }
     }
 
     /// A port of `yard` that has handled and used so much.

@@ -10,17 +10,13 @@ use protocol::{Entry, Epoch};
 /// Entries asked for at once. A relay sends no more than 10,000 for one request.
 const PAGE_ENTRIES: u32 = 5_000;
 
-pub(super) async fn list(args: &RecordArgs, out: &mut Out) -> Result<(), Failure> {
-    let dialler = Dialler::new(&args.access)?;
+pub(super) async fn list(args: &RecordArgs, dialler: Dialler, out: &mut Out) -> Result<(), Failure> {
     let sessions = dialler.dial_all(&args.access.connect).await?;
     let mut left = args.limit.unwrap_or(u32::MAX);
     for session in &sessions {
         left -= print_record(args, session, left, out).await?;
     }
-    out.flush()?;
-    drop(sessions);
-    dialler.hang_up().await;
-    Ok(())
+    out.flush()
 }
 
 /// Page by page; returns how many entries were printed.

@@ -5,7 +5,7 @@
 //! One node is asked and no other: an act is done once.
 
 use super::Failure;
-use super::args::{InjectArgs, Output, SteerArgs};
+use super::args::{Output, SteerArgs};
 use super::gather;
 use super::out::Out;
 use super::session::{Dialler, Session, Unanswered};
@@ -29,14 +29,7 @@ struct Done<'a> {
     text: String,
 }
 
-pub(super) async fn inject(args: &InjectArgs, out: &mut Out) -> Result<(), Failure> {
-    let InjectArgs { path, fault, output, access } = args;
-    let args = SteerArgs { path: path.clone(), output: *output, access: access.clone() };
-    steer(&args, Act::Inject((*fault).into()), out).await
-}
-
-pub(super) async fn steer(args: &SteerArgs, act: Act, out: &mut Out) -> Result<(), Failure> {
-    let dialler = Dialler::new(&args.access)?;
+pub(super) async fn steer(args: &SteerArgs, act: Act, dialler: Dialler, out: &mut Out) -> Result<(), Failure> {
     if !may_steer(dialler.me().role) {
         // The node would say so too; this way it is said without one.
         return Err(Failure::new(format!("{VIEWERS_LOOK}; {} is a viewer's, --cert names another", dialler.shown())));
@@ -48,8 +41,6 @@ pub(super) async fn steer(args: &SteerArgs, act: Act, out: &mut Out) -> Result<(
         Output::Table => out.line(&text)?,
     }
     out.flush()?;
-    drop(sessions);
-    dialler.hang_up().await;
     if done { Ok(()) } else { Err(Failure::UnderWay) }
 }
 
@@ -84,13 +75,11 @@ async fn responsible<'a>(sessions: &'a [Session], path: &str) -> Result<&'a Sess
 /// How near somebody is to the node of this path: it is that node, is linked to it, is a relay and will
 /// suggest another path, or none of these.
 fn rank(lines: &[NodeLine], path: &str, role: Role) -> u8 {
-    let name = path.split('/').next();
-    let nearest =
-        lines.iter().filter(|line| Some(line.node.name.as_str()) == name).map(|line| match line.state.as_str() {
-            "self" => 4,
-            "linked" => 3,
-            _ => 2,
-        });
+    let nearest = lines.iter().filter(|line| gather::is_of(path, &line.node)).map(|line| match line.state.as_str() {
+        "self" => 4,
+        "linked" => 3,
+        _ => 2,
+    });
     nearest.max().unwrap_or(u8::from(role == Role::Relay))
 }
 
@@ -105,6 +94,7 @@ mod tests {
         let one = [line("main/gpu/one", "self")];
         let both = |path: &str| (rank(&hub, path, Role::Relay), rank(&one, path, Role::Gpu));
         assert_eq!(both("one/pool"), (3, 4));
+        assert_eq!(both("main/gpu/one/pool"), (3, 4));
         assert_eq!(both("hub"), (4, 0));
         assert_eq!(both("barn/cameras"), (2, 0));
         assert_eq!(both("yrad/cameras"), (1, 0));

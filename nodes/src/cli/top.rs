@@ -15,14 +15,14 @@ use super::gather::{Gatherer, View};
 use super::out::Out;
 use super::rates::Rates;
 use super::render::top::{self as table, Shown};
-use super::screen::{self, Screen};
-use super::session::Unanswered;
+use super::screen::{self, Pauses, Screen};
+use super::session::{Dialler, Unanswered};
 use model::{Goes, Model};
 use protocol::Timestamp;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event};
-use std::io::stdout;
+use std::io::{Stdout, stdout};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -35,15 +35,14 @@ const REDRAWN_AFTER: Duration = Duration::from_millis(500);
 /// Keys that wait to be obeyed. When full, the keyboard waits.
 const KEYS_MAX: usize = 64;
 
-pub(super) async fn top(args: &TopArgs, out: &mut Out) -> Result<(), Failure> {
+pub(super) async fn top(args: &TopArgs, dialler: Dialler, out: &mut Out) -> Result<(), Failure> {
     let path = args.path.as_deref();
-    let mut gatherer = Gatherer::new(&args.access, path)?;
+    let mut gatherer = Gatherer::new(dialler, &args.access.connect, path);
     // Who cannot be reached at all is told before the screen is taken.
     let look = gatherer.look().await?;
     if out.width.is_none() || args.output == Output::Json {
-        let silent = look.silent.clone();
         let before = look.found(path)?;
-        silent.iter().for_each(super::warn);
+        before.silent.iter().for_each(super::warn);
         return once(args, gatherer, before, out).await;
     }
     let model = Model::new(&args.access.connect, path, look.found(path)?);
@@ -56,17 +55,15 @@ async fn once(args: &TopArgs, mut gatherer: Gatherer, before: View, out: &mut Ou
     let after = gatherer.look().await?.found(args.path.as_deref())?;
     let rates = Rates::between(&before, &after);
     match args.output {
-        Output::Json => out.json_document(&table::rated(&after.nodes, &rates))?,
+        Output::Json => out.json_document(&table::rated(&after.nodes, &after.absent, &rates))?,
         Output::Table => {
             super::warn("stdout is no terminal: this is one snapshot; `watchtree tree --watch` prints changes");
-            let view = table::View { rates: &rates, shown: Shown::All, columns: None, now: Timestamp::now() };
+            let view = table::View { rates: &rates, shown: Shown::All, now: Timestamp::now() };
             let rows = table::table(&after.nodes, &after.absent, view);
             out.text(&rows.render(out.style))?;
         }
     }
-    out.flush()?;
-    gatherer.hang_up().await;
-    Ok(())
+    out.flush()
 }
 
 async fn on_screen(mut model: Model, gatherer: Gatherer) -> Result<(), Failure> {
@@ -76,7 +73,7 @@ async fn on_screen(mut model: Model, gatherer: Gatherer) -> Result<(), Failure> 
     let (tell, mut told) = mpsc::channel(1);
     looker.spawn(look_on(gatherer, tell));
     let mut keys = keyboard();
-    let ended = screen::told_to_end();
+    let (ended, mut pauses) = (screen::told_to_end(), Pauses::listen());
     tokio::pin!(ended);
     let mut redraw = interval(REDRAWN_AFTER);
     redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -91,9 +88,11 @@ async fn on_screen(mut model: Model, gatherer: Gatherer) -> Result<(), Failure> 
             },
             key = keys.recv() => match key.map(|event| model.obey(&event)) {
                 Some(Goes::On) => {}
+                Some(Goes::Aside) => pause(&screen, &mut terminal)?,
                 // The keyboard is gone with its terminal.
                 Some(Goes::Home) | None => break None,
             },
+            () = pauses.next() => pause(&screen, &mut terminal)?,
             _ = redraw.tick() => {}
             () = &mut ended => break None,
         }
@@ -101,6 +100,13 @@ async fn on_screen(mut model: Model, gatherer: Gatherer) -> Result<(), Failure> 
     drop(screen);
     looker.shutdown().await;
     last_words.map_or(Ok(()), Err)
+}
+
+/// Until somebody lets us go on; what is on the screen then is not ours.
+fn pause(screen: &Screen, terminal: &mut Terminal<CrosstermBackend<Stdout>>) -> Result<(), Failure> {
+    screen.pause()?;
+    // Draws all of it again. `clear` would ask the terminal where the cursor is, and the keys' thread take its answer.
+    terminal.size().and_then(|size| terminal.resize(size.into())).map_err(unwritten)
 }
 
 /// Looks each second until nobody wants to know.

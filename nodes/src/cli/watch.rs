@@ -11,12 +11,15 @@ use super::changes::{Change, Memory};
 use super::gather::{Gatherer, View};
 use super::out::Out;
 use super::rates::Rates;
+use super::render::table::Table;
 use super::render::{Paint, changes as draw_changes, tree as draw_tree};
-use super::screen::{self, Screen};
+use super::screen::{self, Pauses, Screen};
 use super::session::Unanswered;
 use super::{Failure, warn};
 use jiff::tz::TimeZone;
 use protocol::Timestamp;
+use protocol::limits::short_text;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -31,13 +34,21 @@ pub(super) async fn watch(args: &TreeArgs, gatherer: &mut Gatherer, first: View,
         (output, _) => Box::new(Lines::new(output)),
     };
     face.show(first, out)?;
+    let mut pauses = Pauses::listen();
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
     loop {
-        let looked = tokio::select! {
-            looked = async { ticks.tick().await; gatherer.look().await } => looked,
-            () = &mut ended => return face.end(out),
+        let mut look = pin!(async {
+            ticks.tick().await;
+            gatherer.look().await
+        });
+        let looked = loop {
+            tokio::select! {
+                looked = &mut look => break looked,
+                () = pauses.next() => face.pause(out)?,
+                () = &mut ended => return face.end(out),
+            }
         };
         match looked {
             Ok(look) => face.show(look.view, out)?,
@@ -54,6 +65,8 @@ pub(super) async fn watch(args: &TreeArgs, gatherer: &mut Gatherer, first: View,
 trait Face {
     fn show(&mut self, view: View, out: &mut Out) -> Result<(), Failure>;
     fn lost(&mut self, why: &str, out: &mut Out) -> Result<(), Failure>;
+    /// Stops this process until somebody lets it go on.
+    fn pause(&mut self, out: &mut Out) -> Result<(), Failure>;
     fn end(&mut self, out: &mut Out) -> Result<(), Failure>;
 }
 
@@ -79,7 +92,9 @@ impl Lines {
 
 impl Face for Lines {
     fn show(&mut self, view: View, out: &mut Out) -> Result<(), Failure> {
-        if std::mem::take(&mut self.is_lost) {
+        if !view.silent.is_empty() {
+            self.lost(&view.silent.join("; "), out)?;
+        } else if std::mem::take(&mut self.is_lost) {
             warn("an answer again");
         }
         let changes = self.memory.see(&view);
@@ -101,6 +116,11 @@ impl Face for Lines {
         Ok(())
     }
 
+    fn pause(&mut self, _: &mut Out) -> Result<(), Failure> {
+        screen::stop();
+        Ok(())
+    }
+
     fn end(&mut self, out: &mut Out) -> Result<(), Failure> {
         out.flush()
     }
@@ -119,36 +139,45 @@ impl InPlace {
         Ok(Self { screen: Some(Screen::open()?), view, rates: Rates::default(), lost: None })
     }
 
-    fn draw(&self, rows: usize, out: &mut Out) -> Result<(), Failure> {
+    fn draw(&self, out: &mut Out) -> Result<(), Failure> {
         let head = match &self.lost {
-            Some(why) => out.style.paint(Paint::Bad, &format!("reconnecting: {why}")),
-            None => out.style.paint(Paint::Aside, "each second; Ctrl-C ends"),
+            Some(why) => (Paint::Bad, format!("reconnecting: {}", short_text(why))),
+            None => (Paint::Aside, "each second; Ctrl-C ends".to_owned()),
         };
-        let table = draw_tree::table(&self.view.nodes, &self.view.absent, &self.rates, Timestamp::now());
-        let tree = table.cut_to(screen::columns()).render(out.style);
-        let all: Vec<&str> = std::iter::once(head.as_str()).chain(tree.lines()).collect();
-        out.text(&screen::over(&all, rows))?;
+        let mut lines = vec![vec![head]];
+        lines.extend(self.table().lines());
+        out.text(&screen::over(lines, screen::rows(), screen::columns(), out.style))?;
         out.flush()
+    }
+
+    fn table(&self) -> Table {
+        let table = draw_tree::table(&self.view.nodes, &self.view.absent, &self.rates, Timestamp::now());
+        table.cut_to(screen::columns())
     }
 }
 
 impl Face for InPlace {
     fn show(&mut self, view: View, out: &mut Out) -> Result<(), Failure> {
         self.rates = Rates::between(&self.view, &view);
-        (self.view, self.lost) = (view, None);
-        self.draw(screen::rows(), out)
+        self.lost = (!view.silent.is_empty()).then(|| view.silent.join("; "));
+        self.view = view;
+        self.draw(out)
     }
 
     fn lost(&mut self, why: &str, out: &mut Out) -> Result<(), Failure> {
         self.lost = Some(why.to_owned());
-        self.draw(screen::rows(), out)
+        self.draw(out)
+    }
+
+    fn pause(&mut self, out: &mut Out) -> Result<(), Failure> {
+        self.screen.as_ref().map_or(Ok(()), Screen::pause)?;
+        self.draw(out)
     }
 
     /// The last state stays on the terminal.
     fn end(&mut self, out: &mut Out) -> Result<(), Failure> {
         self.screen = None;
-        let table = draw_tree::table(&self.view.nodes, &self.view.absent, &self.rates, Timestamp::now());
-        out.text(&table.cut_to(screen::columns()).render(out.style))?;
+        out.text(&self.table().render(out.style))?;
         out.flush()
     }
 }

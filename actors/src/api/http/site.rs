@@ -6,7 +6,7 @@
 //! Failures are a list; what is missing in it stands in headers, `watchtree-missing: main/edge/yard: why`.
 
 use super::{Http, problem, problem_with};
-use crate::fabric::site::{Failures, Sees, Site};
+use crate::fabric::site::{Failures, Sees, Shown, Site};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -56,8 +56,8 @@ pub(super) async fn tree(State(http): State<Http>, query: Result<Query<TreeQuery
             Json(trees).into_response()
         }
         Ok(Part::At(path)) => match http.site.tree_at(&path, &Sees::All).await {
-            Ok(tree) => Json(tree).into_response(),
-            Err(why) => not_found(&http.site, &why),
+            Ok(Shown::Tree(tree)) => Json(tree).into_response(),
+            Ok(Shown::Missing { why, .. }) | Err(why) => not_found(&http.site, &why),
         },
         Err(why) => problem(StatusCode::BAD_REQUEST, &why),
     }

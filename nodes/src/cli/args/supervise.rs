@@ -33,17 +33,11 @@ pub struct SteerArgs {
 
 #[derive(Debug, Args)]
 pub struct InjectArgs {
-    /// The actor, as `watchtree tree` shows it: yard/cameras/door/session
-    #[arg(value_parser = path)]
-    pub path: String,
+    #[command(flatten)]
+    pub steer: SteerArgs,
     /// How it is made to fail
     #[arg(value_enum)]
     pub fault: FaultArg,
-    /// How to say what was done
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-    #[command(flatten)]
-    pub access: Access,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

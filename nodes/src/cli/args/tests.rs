@@ -3,6 +3,9 @@
 use super::*;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
+use protocol::Role;
+use supervision::FailureKind;
+use supervision::history::Then;
 
 fn parsed(line: &str) -> Command {
     Cli::try_parse_from(line.split_whitespace()).expect(line).command
@@ -70,4 +73,29 @@ fn what_cannot_be_meant_is_refused_by_name() {
 fn the_short_help_leaves_out_the_raw_record() {
     assert!(!Cli::command().render_help().to_string().contains("record --edge"));
     assert!(Cli::command().render_long_help().to_string().contains("watchtree record --edge"));
+}
+
+#[test]
+fn the_help_names_every_kind_of_failure_and_whatever_may_follow() {
+    let mut cli = Cli::command();
+    let failures = cli.find_subcommand_mut("failures").expect("there is one");
+    let help = failures.render_help().to_string();
+    let words = FailureKind::ALL.map(FailureKind::as_str).into_iter();
+    let followed = [Then::Restarted, Then::Parked, Then::Escalated, Then::Ended, Then::Exited].map(Then::as_str);
+    let untold: Vec<&str> = words.chain(followed).filter(|word| !help.contains(word)).collect();
+    assert!(untold.is_empty(), "{untold:?}: {help}");
+}
+
+#[test]
+fn a_program_is_told_of_errors_in_the_form_it_asked_for() {
+    for (line, speaks_json) in [
+        ("watchtree tree", false),
+        ("watchtree tree -o json", true),
+        ("watchtree inject yard/outbox panic -o json", true),
+        ("watchtree events -f --output json", true),
+        ("watchtree record --edge yard", true),
+        ("watchtree ca init", false),
+    ] {
+        assert_eq!(parsed(line).speaks_json(), speaks_json, "{line}");
+    }
 }

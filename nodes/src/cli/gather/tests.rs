@@ -37,13 +37,18 @@ fn a_tree_from_its_own_node_wins() {
 }
 
 #[test]
-fn a_path_ends_between_two_names() {
-    let tree = snapshot("main/edge/yard", vec![actor("yard/cam"), actor("yard/cam/port"), actor("yard/camera")]);
-    let paths = |path: &str| {
-        below(path, tree.clone()).map(|node| node.actors.iter().map(|a| a.path.clone()).collect::<Vec<_>>())
-    };
-    assert_eq!(paths("yard/cam"), Some(vec!["yard/cam".to_owned(), "yard/cam/port".to_owned()]));
-    assert_eq!(paths("yard/ca"), None);
+fn a_node_by_its_whole_identity_is_shown_as_it_was_sent() {
+    let path = Some("main/gpu/barn/workers");
+    let hub = telling("main/relay/hub", vec![snapshot("main/gpu/barn", vec![actor("barn/workers")])]);
+    let view = merged(vec![hub], vec![], path).found(path).expect("it was sent");
+    assert_eq!(view.nodes[0].actors[0].path, "barn/workers");
+}
+
+#[test]
+fn a_path_leads_to_one_node_by_its_name_or_identity() {
+    let leads = |path: &str| is_of(path, &"main/gpu/barn".parse().expect("an identity"));
+    assert!(["barn", "barn/workers", "main/gpu/barn", "main/gpu/barn/workers"].map(leads).iter().all(|leads| *leads));
+    assert!(!["barn-2", "main/edge/barn", "main/gpu/barn-2", "main/gpu", "hub/barn"].map(leads).contains(&true));
 }
 
 #[test]
@@ -64,9 +69,23 @@ fn one_that_knows_the_path_is_enough() {
 }
 
 #[test]
-fn a_node_that_is_gone_is_found_by_its_path() {
-    let mut hub = Telling { hint: Some("nothing is there".to_owned()), ..telling("main/relay/hub", vec![]) };
-    hub.lines.push(line("main/edge/yard", "gone"));
-    let view = merged(vec![hub], vec![], Some("yard/cameras")).found(Some("yard/cameras")).expect("it is gone");
-    assert_eq!(view.absent[0].node.to_string(), "main/edge/yard");
+fn a_node_that_does_not_show_its_tree_is_found_by_its_path() {
+    for (state, path) in [("gone", "yard/cameras"), ("linked", "yard"), ("linked", "main/edge/yard/cameras")] {
+        let mut hub = telling("main/relay/hub", vec![]);
+        hub.lines.push(line("main/edge/yard", state));
+        // Asked as well, and knows of no yard.
+        let one = Telling { hint: Some("no node is called yard".to_owned()), ..telling("main/gpu/one", vec![]) };
+        let view = merged(vec![one, hub], vec![], Some(path)).found(Some(path)).expect(path);
+        let absent: Vec<String> = view.absent.iter().map(|line| format!("{} {}", line.node, line.state)).collect();
+        assert_eq!(absent, [format!("main/edge/yard {state}")], "{path}");
+    }
+}
+
+#[test]
+fn a_node_without_such_a_part_is_not_absent() {
+    let mut hub = Telling { hint: Some("nothing is at yard/camras".to_owned()), ..telling("main/relay/hub", vec![]) };
+    hub.lines.push(line("main/edge/yard", "linked"));
+    let path = Some("yard/camras");
+    let Err(Failure::Failed(text)) = merged(vec![hub], vec![], path).found(path) else { panic!("it is there") };
+    assert_eq!(text, "nothing is at yard/camras");
 }

@@ -58,7 +58,7 @@ fn aligned(cells: &[Cell; 8], style: Style) -> String {
     let mut line = String::new();
     for (cell, width) in cells.iter().zip(WIDTHS) {
         line.push_str(&style.paint(cell.paint, &cell.text));
-        line.push_str(&" ".repeat(width.saturating_sub(cell.width()) + super::GAP.len()));
+        line.push_str(&" ".repeat(width.saturating_sub(cell.width()) + super::table::GAP.len()));
     }
     line.truncate(line.trim_end().len());
     line

@@ -1,20 +1,52 @@
-//! `watchtree nodes` as a table.
+//! `watchtree nodes` as a table, and as JSON.
 
-use super::{Cell, Paint, Table, state_paint, time};
+use super::{Cell, Paint, Table, absent, state_paint, time};
 use protocol::Timestamp;
-use protocol::admin::NodeLine;
+use protocol::admin::{NodeLine, NodeSnapshot};
+use serde::Serialize;
 
-pub(in super::super) fn table(nodes: &[NodeLine], now: Timestamp) -> Table {
-    let mut table = Table::new(&["NODE", "STATE", "SINCE", "RTT", "SOFTWARE"], &[3]);
-    for line in nodes {
-        table.row(vec![
+/// What is known of a node from those linked to it, and from itself.
+#[derive(Serialize)]
+pub(in super::super) struct Told<'a> {
+    #[serde(flatten)]
+    line: &'a NodeLine,
+    /// `None` if it did not say.
+    ready: Option<bool>,
+    /// What keeps it from being ready, or is worth knowing.
+    notes: Vec<&'a str>,
+}
+
+pub(in super::super) fn told<'a>(lines: &'a [NodeLine], shown: &'a [NodeSnapshot]) -> Vec<Told<'a>> {
+    let of = |line: &'a NodeLine| match shown.iter().find(|node| node.node == line.node) {
+        Some(node) => {
+            let notes = node.notes.iter().map(String::as_str).collect();
+            Told { line, ready: Some(node.ready), notes }
+        }
+        None => Told { line, ready: None, notes: vec![absent::why(line)] },
+    };
+    lines.iter().map(of).collect()
+}
+
+pub(in super::super) fn table(nodes: &[Told<'_>], now: Timestamp) -> Table {
+    let mut table = Table::new(&["NODE", "STATE", "READY", "SINCE", "RTT", "SOFTWARE", "WHAT IT SAYS"], &[4]);
+    for Told { line, ready, notes } in nodes {
+        let (ready, paint) = match ready {
+            Some(true) => ("yes", Paint::Good),
+            Some(false) => ("no", Paint::Bad),
+            None => ("?", Paint::Bad),
+        };
+        let words = notes.join("; ");
+        let cells = vec![
             Cell::new(line.node.to_string()),
             Cell::painted(state_paint(&line.state), &line.state),
+            Cell::painted(paint, ready),
             Cell::new(time::ago(line.since, now)),
             // The round trip of a link that is gone is of no interest.
             Cell::new(line.rtt_us.filter(|_| line.state != "gone").map(rtt).unwrap_or_default()),
             Cell::painted(Paint::Aside, &line.software),
-        ]);
+            Cell::new(&words),
+        ];
+        table.row_or_below(cells, Cell::new(format!("   {words}")));
     }
     table
 }
@@ -26,20 +58,30 @@ fn rtt(micros: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::Style;
-    use super::super::samples::{line, now};
+    use super::super::samples::{line, now, snapshot};
     use super::*;
 
     #[test]
-    fn each_node_is_a_line_with_its_state() {
+    fn each_node_is_a_line_with_its_state_and_what_it_lacks() {
         let mut yard = line("main/edge/yard", "linked");
         yard.rtt_us = Some(12_345);
-        let nodes = [line("main/relay/hub", "self"), yard, line("main/edge/barn", "gone")];
+        let lines =
+            [line("main/relay/hub", "self"), yard, line("main/edge/barn", "gone"), line("main/gpu/one", "linked")];
+        let mut lacking = snapshot("main/edge/yard", vec![]);
+        (lacking.ready, lacking.notes) =
+            (false, vec!["cameras: door is blind".to_owned(), "gpu link: down".to_owned()]);
+        let shown = [snapshot("main/relay/hub", vec![]), lacking];
+        let nodes = told(&lines, &shown);
         let expected = "\
-NODE            STATE   SINCE       RTT  SOFTWARE
-main/relay/hub  self    3m ago           watchtree 0.1.0
-main/edge/yard  linked  3m ago  12.3 ms  watchtree 0.1.0
-main/edge/barn  gone    3m ago           watchtree 0.1.0
+NODE            STATE   READY  SINCE       RTT  SOFTWARE         WHAT IT SAYS
+main/relay/hub  self    yes    3m ago           watchtree 0.1.0
+main/edge/yard  linked  no     3m ago  12.3 ms  watchtree 0.1.0  cameras: door is blind; gpu link: down
+main/edge/barn  gone    ?      3m ago           watchtree 0.1.0  its link is gone, and its tree with it
+main/gpu/one    linked  ?      3m ago           watchtree 0.1.0  it did not show its tree
 ";
         assert_eq!(table(&nodes, now()).render(Style::Plain), expected);
+        let json = serde_json::to_value(&nodes).expect("it is JSON");
+        assert_eq!((&json[1]["ready"], &json[2]["ready"]), (&false.into(), &serde_json::Value::Null));
+        assert_eq!((&json[1]["state"], &json[1]["notes"][1]), (&"linked".into(), &"gpu link: down".into()));
     }
 }

@@ -1,7 +1,8 @@
 //! `watchtree top` as rows, and as JSON with its rates.
 
+use super::absent::{self, Each};
 use super::branches::{self, Limb};
-use super::tree::{draw_notes, loads, readiness, restarts, says, why_absent};
+use super::tree::{draw_notes, draw_words, loads, readiness, restarts, says, trunk};
 use super::{Cell, Paint, Table, amount, state_paint, time};
 use crate::cli::rates::{Rate, Rates};
 use protocol::admin::{ActorStatus, NodeLine, NodeSnapshot};
@@ -16,41 +17,32 @@ pub(in super::super) enum Shown {
     NotRunning,
 }
 
-/// On a screen narrower than this, the last column would begin beyond its edge: what an actor says that does not
-/// run stands below it, and the rest is left to `watchtree tree`.
-const COLUMNS_MIN: usize = 110;
-
-/// What is drawn, and for which screen.
+/// What is drawn, and when.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct View<'a> {
     pub rates: &'a Rates,
     pub shown: Shown,
-    /// `None` where lines may have any length.
-    pub columns: Option<usize>,
     pub now: Timestamp,
-}
-
-impl View<'_> {
-    fn is_narrow(&self) -> bool {
-        self.columns.is_some_and(|columns| columns < COLUMNS_MIN)
-    }
 }
 
 /// Between the state and the age: numbers, which change each second and must not move what is beside them.
 const LOADS: [&str; 5] = ["RESTARTS", "MAILBOX", "RATE/S", " CPU", " MEMORY"];
 
+/// Where not even the numbers have room: the age, the rate, the mailbox.
+const YIELDING_COLUMNS: &[usize] = &[7, 4, 3];
+
 pub(in super::super) fn table(nodes: &[NodeSnapshot], absent: &[NodeLine], view: View<'_>) -> Table {
     let [restarts, mailbox, rate, cpu, memory] = LOADS;
-    let says = if view.is_narrow() { "" } else { "WHAT IT SAYS" };
-    let headings = ["ACTOR", "STATE", restarts, mailbox, rate, cpu, memory, "FOR", says];
-    let mut table = Table::new(&headings, &[2, 3, 4, 5, 6]);
+    let headings = ["ACTOR", "STATE", restarts, mailbox, rate, cpu, memory, "FOR", "WHAT IT SAYS"];
+    let mut table = Table::new(&headings, &[2, 3, 4, 5, 6]).yielding(YIELDING_COLUMNS, 0);
     for node in nodes {
         draw_node(node, view, &mut table);
     }
     for line in absent {
-        let state = Cell::painted(Paint::Bad, &line.state);
-        let since = age(line.since, view.now);
-        head(&line.node, state, since, Cell::painted(Paint::Bad, why_absent(line)), &mut table);
+        let state = Cell::painted(Paint::Bad, absent::state(line));
+        let why = Cell::painted(Paint::Bad, absent::why(line));
+        let below = Cell::painted(Paint::Bad, format!("   {}", absent::why(line)));
+        table.row_or_below(head(&line.node, state, age(line.since, view.now), why), below);
     }
     table
 }
@@ -59,8 +51,8 @@ fn draw_node(node: &NodeSnapshot, view: View<'_>, table: &mut Table) {
     let grown = branches::grow(node, |status| view.shown == Shown::All || status.state != "running");
     let (state, paint) = readiness(node);
     let software = Cell::painted(Paint::Aside, &node.software);
-    head(&node.node, Cell::painted(paint, state), age(node.up_since, view.now), software, table);
-    draw_notes(node, !grown.limbs.is_empty(), table);
+    table.row(head(&node.node, Cell::painted(paint, state), age(node.up_since, view.now), software));
+    draw_notes(node, trunk(&grown), table);
     for limb in &grown.limbs {
         let rate = limb.status.map(|status| view.rates.of(&node.node, &status.path)).unwrap_or_default();
         draw_actor(limb, rate, view, table);
@@ -72,11 +64,11 @@ fn age(since: Timestamp, now: Timestamp) -> String {
     time::round(now.since(since))
 }
 
-fn head(node: &Identity, state: Cell, since: String, says: Cell, table: &mut Table) {
+fn head(node: &Identity, state: Cell, since: String, says: Cell) -> Vec<Cell> {
     let mut cells = vec![Cell::painted(Paint::Heading, node.to_string()), state];
     cells.extend(LOADS.iter().map(|_| Cell::new("")));
     cells.extend([Cell::new(since), says]);
-    table.row(cells);
+    cells
 }
 
 fn draw_actor(limb: &Limb<'_>, rate: Rate, view: View<'_>, table: &mut Table) {
@@ -84,7 +76,7 @@ fn draw_actor(limb: &Limb<'_>, rate: Rate, view: View<'_>, table: &mut Table) {
     let Some(status) = limb.status else { return table.row(vec![name]) };
     let [mailbox, _, memory] = loads(status);
     let words = says(status, view.now);
-    table.row(vec![
+    let cells = vec![
         name,
         Cell::painted(state_paint(&status.state), &status.state),
         Cell::new(restarts(status)),
@@ -93,11 +85,9 @@ fn draw_actor(limb: &Limb<'_>, rate: Rate, view: View<'_>, table: &mut Table) {
         Cell::new(rate.cpu_percent.map(amount::percent).unwrap_or_default()),
         memory,
         Cell::new(age(status.since, view.now)),
-        Cell::new(if view.is_narrow() { "" } else { &words }),
-    ]);
-    if view.is_narrow() && status.state != "running" && !words.is_empty() {
-        table.across(Cell::painted(state_paint(&status.state), format!("{}{words}", limb.hanging)));
-    }
+        Cell::new(&words),
+    ];
+    draw_words(limb, status, &words, cells, table);
 }
 
 /// A node as a program reads it: as in `watchtree tree`, each actor with its rates.
@@ -121,7 +111,11 @@ struct RatedActor<'a> {
     cpu_percent: Option<f64>,
 }
 
-pub(in super::super) fn rated<'a>(nodes: &'a [NodeSnapshot], rates: &Rates) -> Vec<RatedNode<'a>> {
+pub(in super::super) fn rated<'a>(
+    nodes: &'a [NodeSnapshot],
+    absent: &'a [NodeLine],
+    rates: &Rates,
+) -> Vec<Each<'a, RatedNode<'a>>> {
     let actor = |node: &NodeSnapshot, status: &'a ActorStatus| {
         let Rate { handled_per_s, cpu_percent } = rates.of(&node.node, &status.path);
         RatedActor { status, handled_per_s, cpu_percent }
@@ -136,7 +130,7 @@ pub(in super::super) fn rated<'a>(nodes: &'a [NodeSnapshot], rates: &Rates) -> V
         actors: node.actors.iter().map(|status| actor(node, status)).collect(),
         actors_omitted: node.actors_omitted,
     };
-    nodes.iter().map(rated).collect()
+    absent::beside(nodes.iter().map(rated), absent)
 }
 
 #[cfg(test)]
@@ -158,7 +152,7 @@ mod tests {
             snapshot("main/edge/yard", vec![port])
         };
         let (start, at) = (Instant::now(), now());
-        let view = |nodes, taken| gather::View { nodes, absent: vec![], at, taken };
+        let view = |nodes, taken| gather::View { nodes, absent: vec![], silent: vec![], at, taken };
         let before = view(vec![node(100, 1000)], start);
         let after = view(vec![node(130, 1500)], start + Duration::from_secs(1));
         let rates = Rates::between(&before, &after);
@@ -168,7 +162,7 @@ mod tests {
     #[test]
     fn an_actor_has_its_load_and_rates_beside_it() {
         let (nodes, rates) = busy();
-        let view = View { rates: &rates, shown: Shown::All, columns: None, now: now() };
+        let view = View { rates: &rates, shown: Shown::All, now: now() };
         let drawn = table(&nodes, &[line("main/edge/barn", "gone")], view).render(Style::Plain);
         let expected = "\
 ACTOR           STATE    RESTARTS  MAILBOX  RATE/S   CPU   MEMORY  FOR  WHAT IT SAYS
@@ -187,22 +181,22 @@ main/edge/barn  gone                                               3m   its link
         let mut gate = actor("yard/gate");
         gate.note = Some("1280x720".to_owned());
         let nodes = [snapshot("main/edge/yard", vec![door, actor("yard/door/port"), gate])];
-        let view = View { rates: &Rates::default(), shown: Shown::All, columns: Some(80), now: now() };
+        let view = View { rates: &Rates::default(), shown: Shown::All, now: now() };
         let expected = "\
 ACTOR           STATE    RESTARTS  MAILBOX  RATE/S   CPU   MEMORY  FOR
-main/edge/yard  ready                                              2h   watchtree 0.1.0
+main/edge/yard  ready                                              2h
 ├─ door         backoff                                            3m
 │  │  signal: SEGV
 │  └─ port      running                                            3m
 └─ gate         running                                            3m
 ";
-        assert_eq!(table(&nodes, &[], view).render(Style::Plain), expected);
+        assert_eq!(table(&nodes, &[], view).cut_to(Some(80)).render(Style::Plain), expected);
     }
 
     #[test]
     fn a_program_gets_the_status_and_the_rates_in_one_object() {
         let (nodes, rates) = busy();
-        let json = serde_json::to_value(rated(&nodes, &rates)).expect("it is JSON");
+        let json = serde_json::to_value(rated(&nodes, &[], &rates)).expect("it is JSON");
         let port = &json[0]["actors"][0];
         assert_eq!((port["path"].as_str(), port["pid"].as_u64()), (Some("yard/door/port"), Some(4123)));
         assert_eq!((port["handled_per_s"].as_f64(), port["cpu_percent"].as_f64()), (Some(30.0), Some(50.0)));

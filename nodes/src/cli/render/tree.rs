@@ -1,17 +1,22 @@
 //! `watchtree tree` as a drawing: a node is a root, its actors hang below it.
 
-use super::branches::{self, Limb};
-use super::{Cell, Paint, Table, amount, state_paint, time};
+use super::branches::{self, Grown, Limb};
+use super::{Cell, Paint, Table, absent, amount, state_paint, time};
 use crate::cli::rates::{Rate, Rates};
 use protocol::Timestamp;
 use protocol::admin::{ActorStatus, NodeLine, NodeSnapshot};
 
-/// Left out where no actor has anything to say there: RESTARTS stays, its emptiness says something.
+/// Loads: left out where no actor has any. RESTARTS stays, its emptiness says something.
 const SPARE_COLUMNS: &[usize] = &[4, 5, 6, 7];
+
+/// The same where words would have little room beside them: `top` shows them.
+const YIELDING_COLUMNS: &[usize] = &[5, 4, 6, 7];
+const WORDS_ENOUGH: usize = 30;
 
 pub(in super::super) fn table(nodes: &[NodeSnapshot], absent: &[NodeLine], rates: &Rates, now: Timestamp) -> Table {
     let headings = ["ACTOR", "STATE", "RESTARTS", "SINCE", "MAILBOX", "PID", "CPU", "MEMORY", "WHAT IT SAYS"];
-    let mut table = Table::new(&headings, &[2, 4, 5, 6, 7]).without_empty(SPARE_COLUMNS);
+    let mut table =
+        Table::new(&headings, &[2, 4, 5, 6, 7]).without_empty(SPARE_COLUMNS).yielding(YIELDING_COLUMNS, WORDS_ENOUGH);
     for node in nodes {
         draw_node(node, rates, now, &mut table);
     }
@@ -21,28 +26,16 @@ pub(in super::super) fn table(nodes: &[NodeSnapshot], absent: &[NodeLine], rates
     table
 }
 
-/// The same in a sentence, for where no table is drawn.
-pub(in super::super) fn absence(line: &NodeLine, now: Timestamp) -> String {
-    format!("{} is {} ({}) and did not show its tree", line.node, line.state, time::ago(line.since, now))
-}
-
 fn draw_absent(line: &NodeLine, now: Timestamp, table: &mut Table) {
     let mut cells = vec![
         Cell::painted(Paint::Heading, line.node.to_string()),
-        Cell::painted(Paint::Bad, &line.state),
+        Cell::painted(Paint::Bad, absent::state(line)),
         Cell::new(""),
         Cell::new(time::ago(line.since, now)),
     ];
     cells.extend(SPARE_COLUMNS.iter().map(|_| Cell::new("")));
-    cells.push(Cell::new(why_absent(line)));
-    table.row(cells);
-}
-
-pub(in super::super) fn why_absent(line: &NodeLine) -> &'static str {
-    match line.state.as_str() {
-        "gone" => "its link is gone, and its tree with it",
-        _ => "it did not show its tree",
-    }
+    cells.push(Cell::new(absent::why(line)));
+    table.row_or_below(cells, Cell::new(format!("   {}", absent::why(line))));
 }
 
 fn draw_node(node: &NodeSnapshot, rates: &Rates, now: Timestamp, table: &mut Table) {
@@ -57,9 +50,12 @@ fn draw_node(node: &NodeSnapshot, rates: &Rates, now: Timestamp, table: &mut Tab
         Cell::new(time::ago(node.up_since, now)),
     ];
     cells.extend(SPARE_COLUMNS.iter().map(|_| Cell::new("")));
-    cells.push(Cell::painted(Paint::Aside, says));
-    table.row(cells);
-    draw_notes(node, !grown.limbs.is_empty(), table);
+    cells.push(Cell::painted(Paint::Aside, &says));
+    match failed {
+        Some(_) => table.row_or_below(cells, Cell::new(format!("{}  {says}", trunk(&grown)))),
+        None => table.row(cells),
+    }
+    draw_notes(node, trunk(&grown), table);
     for limb in &grown.limbs {
         let rate = limb.status.map(|status| rates.of(&node.node, &status.path)).unwrap_or_default();
         draw_actor(limb, rate, now, table);
@@ -70,9 +66,13 @@ pub(in super::super) fn readiness(node: &NodeSnapshot) -> (&'static str, Paint) 
     if node.ready { ("ready", Paint::Good) } else { ("not ready", Paint::Bad) }
 }
 
+/// What stands before a line between a node and its actors.
+pub(in super::super) fn trunk(grown: &Grown<'_>) -> &'static str {
+    if grown.limbs.is_empty() { " " } else { "│" }
+}
+
 /// One line for each thing worth knowing of a node.
-pub(in super::super) fn draw_notes(node: &NodeSnapshot, has_actors: bool, table: &mut Table) {
-    let trunk = if has_actors { "│" } else { " " };
+pub(in super::super) fn draw_notes(node: &NodeSnapshot, trunk: &str, table: &mut Table) {
     for note in &node.notes {
         table.across(Cell::painted(Paint::Warning, format!("{trunk}  ! {note}")));
     }
@@ -92,7 +92,8 @@ fn draw_actor(limb: &Limb<'_>, rate: Rate, now: Timestamp, table: &mut Table) {
     let name = Cell::new(format!("{}{}", limb.indent, limb.name));
     let Some(status) = limb.status else { return table.row(vec![name]) };
     let [mailbox, pid, memory] = loads(status);
-    table.row(vec![
+    let words = says(status, now);
+    let cells = vec![
         name,
         Cell::painted(state_paint(&status.state), &status.state),
         Cell::new(restarts(status)),
@@ -101,8 +102,23 @@ fn draw_actor(limb: &Limb<'_>, rate: Rate, now: Timestamp, table: &mut Table) {
         pid,
         Cell::new(rate.cpu_percent.map(amount::percent).or(status.cpu_ms.map(time::millis)).unwrap_or_default()),
         memory,
-        Cell::new(says(status, now)),
-    ]);
+        Cell::new(&words),
+    ];
+    draw_words(limb, status, &words, cells, table);
+}
+
+/// Why an actor does not run is told whole; what a running one says is cut to its column.
+pub(in super::super) fn draw_words(
+    limb: &Limb<'_>,
+    status: &ActorStatus,
+    words: &str,
+    cells: Vec<Cell>,
+    table: &mut Table,
+) {
+    match status.state.as_str() {
+        "running" => table.row(cells),
+        state => table.row_or_below(cells, Cell::painted(state_paint(state), format!("{}{words}", limb.hanging))),
+    }
 }
 
 /// Empty for none: the eye finds those that have some.
@@ -186,6 +202,28 @@ ACTOR           STATE  RESTARTS  SINCE   WHAT IT SAYS
 main/edge/barn  gone             3m ago  its link is gone, and its tree with it
 ";
         assert_eq!(drawn(&[], &[line("main/edge/barn", "gone")]), expected);
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_loads_are_left_out_and_reasons_stand_below() {
+        let mut yard = yard();
+        yard.actors[4].memory_bytes = Some(84 << 20);
+        let expected = "\
+ACTOR             STATE      RESTARTS  SINCE   WHAT IT SAYS
+main/edge/yard    not ready            2h ago  watchtree 0.1.0
+│  ! relay link is down
+│  outbox: 12 accepted, 9 acknowledged
+├─ cameras        running              3m ago
+│  ├─ door
+│  │  └─ session  backoff          12  3m ago
+│  │     error: refused: nobody listens at 10.0.0.5:554
+│  └─ gate        running              3m ago
+└─ http           running              3m ago  http://127.0.0…
+main/edge/barn    gone                 3m ago
+   its link is gone, and its tree with it
+";
+        let table = table(&[yard], &[line("main/edge/barn", "gone")], &Rates::default(), now());
+        assert_eq!(table.cut_to(Some(62)).render(Style::Plain), expected);
     }
 
     #[test]

@@ -14,16 +14,15 @@ use std::time::Duration;
 /// Views come each second; an older one means that somebody takes his time.
 const STALE_S: u64 = 3;
 
-const KEYS: &str = "q quit   ↑↓ PgUp PgDn Home End scroll   f ";
+const KEYS: &str = "q quit   ↑↓ PgUp PgDn Home End   f ";
 
 pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, now: Timestamp) {
     let thirds = [Constraint::Length(1), Constraint::Length(1), Constraint::Fill(1), Constraint::Length(1)];
     let [head, headings, body, foot] = Layout::vertical(thirds).areas(frame.area());
     frame.render_widget(Paragraph::new(about(model, now)), head);
-    let columns = Some(usize::from(body.width));
-    let view = top::View { rates: &model.rates, shown: model.shown, columns, now };
+    let view = top::View { rates: &model.rates, shown: model.shown, now };
     let table = top::table(&model.view.nodes, &model.view.absent, view);
-    let mut lines = table.lines().into_iter();
+    let mut lines = table.cut_to(Some(usize::from(body.width))).lines().into_iter();
     let heading = lines.next().map(painted).unwrap_or_default();
     frame.render_widget(Paragraph::new(heading.style(Modifier::REVERSED)).style(Modifier::REVERSED), headings);
     let rows: Vec<_> = lines.collect();
@@ -53,6 +52,11 @@ fn about(model: &Model, now: Timestamp) -> Line<'static> {
         }
         None if age_s >= STALE_S => {
             spans.push(Span::styled(format!("   waiting for an answer, as seen {age} ago"), style(Paint::Warning)));
+        }
+        // What those know is not on the screen.
+        None if !model.view.silent.is_empty() => {
+            let silent = model.view.silent.join("; ");
+            spans.push(Span::styled(format!("   reconnecting: {silent}"), style(Paint::Bad)));
         }
         None => {}
     }
@@ -106,7 +110,7 @@ mod tests {
         (outbox.waiting, outbox.waiting_max) = (Some(3), Some(1024));
         let mut yard = snapshot("main/edge/yard", vec![actor("yard"), door, outbox]);
         (yard.ready, yard.notes) = (false, vec!["relay link is down".to_owned()]);
-        let view = View { nodes: vec![yard], absent: vec![], at: now(), taken: Instant::now() };
+        let view = View { nodes: vec![yard], absent: vec![], silent: vec![], at: now(), taken: Instant::now() };
         Model::new(&["hub:7443".parse().expect("an address")], None, view)
     }
 
@@ -129,7 +133,7 @@ mod tests {
             "├─ door         parked            6                                  3m   hang: silent; resumed by hand only",
             "└─ outbox       running               3/1024                         3m",
             "",
-            "q quit   ↑↓ PgUp PgDn Home End scroll   f only what is not running",
+            "q quit   ↑↓ PgUp PgDn Home End   f only what is not running",
         ];
         assert_eq!(screen(&mut model(), 120, 8, 0), expected);
     }
@@ -155,6 +159,8 @@ mod tests {
     fn an_old_view_says_how_old_and_a_lost_node_why() {
         let mut model = model();
         assert!(screen(&mut model, 160, 8, 4)[0].ends_with("waiting for an answer, as seen 4s ago"));
+        model.view.silent = vec!["two:7443 cannot be reached".to_owned()];
+        assert!(screen(&mut model, 160, 8, 0)[0].ends_with("1 not running   reconnecting: two:7443 cannot be reached"));
         model.lose("hub at hub:7443 is lost: timed out".to_owned());
         let head = screen(&mut model, 160, 8, 4).remove(0);
         assert!(head.ends_with("reconnecting, as seen 4s ago: hub at hub:7443 is lost: timed out"), "{head}");

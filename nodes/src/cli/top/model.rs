@@ -11,6 +11,8 @@ use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModif
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Goes {
     On,
+    /// Into the background, for a while.
+    Aside,
     Home,
 }
 
@@ -81,6 +83,7 @@ impl Model {
         let page = self.page.saturating_sub(1).max(1);
         match code {
             KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => return Goes::Home,
+            KeyCode::Char('z') if modifiers.contains(KeyModifiers::CONTROL) => return Goes::Aside,
             KeyCode::Char('q') | KeyCode::Esc => return Goes::Home,
             KeyCode::Char('f') => self.toggle_shown(),
             KeyCode::Up | KeyCode::Char('k') => self.offset = self.offset.saturating_sub(1),
@@ -115,7 +118,7 @@ mod tests {
         let mut door = actor("yard/door");
         door.state = "parked".to_owned();
         let nodes = vec![snapshot("main/edge/yard", vec![actor("yard"), door])];
-        let view = View { nodes, absent: vec![], at: now(), taken: Instant::now() };
+        let view = View { nodes, absent: vec![], silent: vec![], at: now(), taken: Instant::now() };
         let mut model = Model::new(&["hub:7443".parse().expect("an address")], Some("yard"), view);
         model.fit(100, 20);
         model
@@ -160,6 +163,14 @@ mod tests {
         assert_eq!(press(&mut model, KeyCode::Char('c')), Goes::On);
         let ctrl_c = Event::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
         assert_eq!(model.obey(&ctrl_c), Goes::Home);
+    }
+
+    #[test]
+    fn ctrl_z_steps_aside_and_a_plain_z_does_not() {
+        let mut model = model();
+        let ctrl_z = Event::Key(KeyEvent::new(KeyCode::Char('z'), KeyModifiers::CONTROL));
+        assert_eq!(model.obey(&ctrl_z), Goes::Aside);
+        assert_eq!(press(&mut model, KeyCode::Char('z')), Goes::On);
     }
 
     #[test]

@@ -147,3 +147,18 @@ async fn the_relay_audits_what_came_of_an_act_that_took_long() {
     };
     timeout(WITHIN, known).await.unwrap_or_else(|_| panic!("{:?}", audit.read()));
 }
+
+#[tokio::test]
+async fn a_node_that_does_not_answer_is_missing_and_not_without_such_a_part() {
+    let site = Fixture::of(Role::Relay).await;
+    let (_yard, _tx, _rx) = site.link_as("main/edge/yard").await;
+    for path in ["yard", "main/edge/yard/cameras"] {
+        let replies = site.ask("main/viewer/bob", Request::Tree { path: Some(path.to_owned()) }).await;
+        let [Reply::Missing { node, why }, Reply::Done] = &replies[..] else { panic!("{path}: {replies:?}") };
+        assert_eq!(node.to_string(), "main/edge/yard");
+        assert!(why.contains("does not show its tree now: main/edge/yard did not answer within 2 s"), "{why}");
+    }
+    let named = site.ask("main/viewer/bob", Request::Failures { path: Some("yard".to_owned()), limit: 10 }).await;
+    let [Reply::Refused(why)] = &named[..] else { panic!("{named:?}") };
+    assert!(why.contains("did not answer within 2 s") && why.contains("on its own disk"), "{why}");
+}
