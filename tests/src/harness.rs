@@ -21,12 +21,14 @@ pub mod prometheus;
 pub mod stranger;
 pub mod wait;
 pub mod witness;
+pub mod yardstick;
 
 pub use camera::CameraServer;
 pub use node::Node;
 pub use operator::Operator;
 pub use plan::Plan;
 pub use wait::wait_for;
+pub use yardstick::Yardstick;
 
 use protocol::Role;
 use std::path::{Path, PathBuf};

@@ -19,6 +19,18 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// False if this test is run in a process of its own instead, and has passed there: one that counts what its process
+/// holds must not count what others hold.
+pub fn alone(name: &str) -> bool {
+    if std::env::var("ALONE").is_ok() {
+        return true;
+    }
+    let mut alone = std::process::Command::new(std::env::current_exe().expect("it has a path"));
+    let ended = alone.args(["--exact", name, "--nocapture"]).env("ALONE", "1").status();
+    assert!(ended.expect("the test can be run again").success(), "alone it failed");
+    false
+}
+
 /// What happened, in order.
 #[derive(Clone, Default)]
 pub struct Journal(Arc<Mutex<Vec<String>>>);
@@ -163,9 +175,13 @@ pub fn mailbox() -> Mailbox<Msg> {
 /// Restarts at once, or nearly so: the tests do not test the pauses.
 pub const BRISK: Backoff = Backoff { base: Duration::from_millis(1), max: Duration::from_millis(5) };
 
+/// Longer than any test: a machine that stands still for a moment makes no hang of a test about something else.
+pub const NEVER_HANGS: Duration = Duration::from_secs(600);
+
 pub fn puppet(name: &'static str, mailbox: &Mailbox<Msg>, journal: &Journal) -> Node {
     let journal = journal.clone();
-    child("puppet", mailbox, move || Ok(Puppet::new(name, &journal))).named(name).backoff(BRISK)
+    let puppet = child("puppet", mailbox, move || Ok(Puppet::new(name, &journal)));
+    puppet.named(name).backoff(BRISK).answers_within(NEVER_HANGS)
 }
 
 pub fn tree(name: &str, strategy: Strategy, restarts: u32, children: Vec<Node>) -> Tree {

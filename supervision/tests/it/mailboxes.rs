@@ -117,7 +117,8 @@ proptest! {
         let written = runtime.expect("a runtime can be built").block_on(async move {
             let (mailbox, journal) = (Mailbox::new("scribe", batch, Overflow::Wait), Journal::default());
             let writes = journal.clone();
-            let scribe = child("scribe", &mailbox, move || Ok(Scribe(writes.clone()))).backoff(BRISK);
+            let scribe = child("scribe", &mailbox, move || Ok(Scribe(writes.clone())));
+            let scribe = scribe.backoff(BRISK).answers_within(NEVER_HANGS);
             let mut tree = tree("top", Strategy::OneForOne, 0, vec![scribe]);
             tree.intensity = Intensity { restarts: 1000, within: Duration::from_secs(60) };
             let (root, _) = start(tree).await;

@@ -1,8 +1,10 @@
 //! What supervision promises, tried on a real runtime with real processes.
 
+mod counted;
 mod dynamic;
 mod escalation;
 mod fenced;
+mod groups;
 mod hangs;
 mod helpers;
 mod latency;
@@ -21,3 +23,6 @@ mod restarts;
 mod soak;
 mod steering;
 mod stopping;
+// One yardstick for all that is measured.
+#[path = "../../../tests/src/harness/yardstick.rs"]
+mod yardstick;

@@ -1,5 +1,7 @@
 //! OTP's rules, each with the test that shows it. The words are those of Erlang's supervisor documentation.
 //!
+//! `file::test` is a test of another file, here or in `src`. That each is there is a test too.
+//!
 //! | rule | test |
 //! |---|---|
 //! | one_for_one: only the one that failed is restarted | `each_strategy_restarts_whom_it_says` |
@@ -10,21 +12,47 @@
 //! | transient: only after an abnormal end | `when_a_child_comes_back` |
 //! | temporary: never, not with its siblings either | `when_a_child_comes_back`, `with_its_siblings_a_temporary_child_stays_away_and_a_finished_transient_one_comes_back` |
 //! | a transient one that ended well starts with its siblings | `with_its_siblings_a_temporary_child_stays_away_and_a_finished_transient_one_comes_back` |
-//! | more than MaxR restarts in MaxT: all terminated, the supervisor fails | `escalation.rs` |
-//! | intensity 0 allows none | `escalation.rs`, `the_innermost_reason_passes_through_every_supervisor` |
-//! | restarts outside MaxT are forgotten | `policy.rs`, property |
-//! | start in list order; a failed start terminates those started, in reverse | `stopping.rs` |
-//! | stop in reverse order, each within its shutdown time, then kill | `stopping.rs` |
-//! | a failed restart counts and is tried again | `restarts.rs` |
+//! | more than MaxR restarts in MaxT: all terminated, the supervisor fails | `escalation::exactly_the_budget_is_survived`, `escalation::one_more_than_the_budget_fails_the_tree_with_the_innermost_reason` |
+//! | intensity 0 allows none | `escalation::the_innermost_reason_passes_through_every_supervisor` |
+//! | restarts outside MaxT are forgotten | `groups::restarts_longer_ago_than_the_period_are_forgotten`, `policy::too_many_is_exactly_more_than_n_in_the_window` |
+//! | a restart of siblings with the one that failed is one restart of the intensity | `groups::a_group_that_goes_down_together_spends_one_restart` |
+//! | start in list order | `stopping::start_is_in_list_order_and_stop_the_reverse_through_all_levels` |
+//! | a failed start terminates those started, in reverse | `stopping::a_failed_start_undoes_the_earlier_ones_in_reverse_and_closes_every_mailbox` |
+//! | stop in reverse order | `stopping::start_is_in_list_order_and_stop_the_reverse_through_all_levels` |
+//! | each within its shutdown time, then kill | `stopping::a_child_that_does_not_stop_in_time_is_killed_and_the_others_stop_in_good_order` |
+//! | a failed restart counts and is tried again | `restarts::a_restart_that_fails_to_start_is_tried_again`, `groups::a_restart_of_a_group_that_fails_counts_once_and_is_tried_again` |
 //! | auto_shutdown never, any_significant, all_significant | `a_supervisor_ends_with_its_significant_children` |
 //! | a transient significant child that fails is restarted, which ends nobody | `a_significant_child_that_fails_is_restarted_and_ends_nobody` |
 //! | a temporary significant child ends its supervisor however it ends | `a_temporary_significant_child_ends_its_supervisor_however_it_ends` |
+//! | one that its supervisor stops, with its siblings, ends nobody | `groups::a_significant_child_that_is_stopped_with_its_siblings_ends_nobody` |
 //! | a supervisor that ended so is restarted or not by its own restart type | `a_supervisor_ends_with_its_significant_children` |
-//! | simple_one_for_one, dynamic children: `start_child`, `terminate_child` | `dynamic.rs` |
-//! | a dynamic supervisor that is restarted begins without children | `dynamic.rs` |
+//! | simple_one_for_one, dynamic children: `start_child`, `terminate_child` | `dynamic::a_child_comes_is_restarted_and_goes`, `dynamic::there_is_a_limit_and_a_name_is_taken_once` |
+//! | a dynamic supervisor that is restarted begins without children | `dynamic::a_dynamic_supervisor_that_gives_up_begins_again_without_children` |
 
 use crate::helpers::*;
+use std::path::Path;
 use supervision::{AutoShutdown, Mailbox, Node, Roll, Root, State, Strategy};
+
+/// A rule with a test that is not there has none.
+#[test]
+fn each_rule_names_tests_that_there_are() {
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = include_str!("otp.rs").lines().map_while(|line| line.strip_prefix("//!"));
+    let rows: Vec<&str> = table.filter_map(|line| line.strip_prefix(" | ")).skip(1).collect();
+    assert!(rows.len() > 20, "the table was not read: {rows:?}");
+    for row in rows {
+        let (rule, tests) = row.split_once(" | ").unwrap_or_else(|| panic!("no test in: {row}"));
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test for: {rule}");
+        for name in names {
+            let (file, test) = name.split_once("::").unwrap_or(("otp", name));
+            let places = [format!("tests/it/{file}.rs"), format!("src/{file}.rs")];
+            let texts = places.iter().filter_map(|place| std::fs::read_to_string(crate_dir.join(place)).ok());
+            let declared = format!("fn {test}(");
+            assert!(texts.into_iter().any(|text| text.contains(&declared)), "no test {name} for: {rule}");
+        }
+    }
+}
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 

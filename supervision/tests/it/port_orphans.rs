@@ -6,13 +6,13 @@ use rustix::process::{Pid, Signal, getpgid, kill_process_group};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use supervision::FailureKind;
 
 /// A process in a group of its own, as a shell starts it.
-fn node(how: &str) -> (Child, BufReader<ChildStdout>) {
+fn node(how: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let mut node = Command::new(PROGRAM);
-    let mut node = node.arg(how).stdout(Stdio::piped()).process_group(0).spawn().expect("the test port can be a node");
+    let mut node = node.args(how).stdout(Stdio::piped()).process_group(0).spawn().expect("the test port can be a node");
     let said = BufReader::new(node.stdout.take().expect("it is piped"));
     (node, said)
 }
@@ -41,7 +41,7 @@ pub fn children_of(parent: u32) -> Vec<u32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_node_leaves_no_port_behind() {
-    let (mut node, mut said) = node("parent");
+    let (mut node, mut said) = node(&["parent"]);
     let pid: u32 = line(&mut said).parse().expect("a pid");
     assert!(is_running(pid));
     node.kill().expect("the node runs");
@@ -51,22 +51,25 @@ async fn a_killed_node_leaves_no_port_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_killed_while_its_port_starts_leaves_none_behind() {
-    let (mut node, _said) = node("late-parent");
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let go = folder.path().join("go");
+    let (mut node, _said) = node(&["late-parent", &go.display().to_string()]);
     let mut ports = Vec::new();
     eventually("the port's process is there", || {
         ports = children_of(node.id());
         !ports.is_empty()
     })
     .await;
-    assert!(is_running(ports[0]));
     node.kill().expect("the node runs");
     node.wait().expect("the node is ours");
+    assert!(is_running(ports[0]), "it has not come so far that anybody could end it");
+    std::fs::write(go, "").expect("the file can be written");
     eventually("the port has ended", || !is_running(ports[0])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_on_the_terminal_reaches_the_node_and_not_its_ports() {
-    let (mut node, mut said) = node("parent");
+    let (mut node, mut said) = node(&["parent"]);
     let pid: u32 = line(&mut said).parse().expect("a pid");
     assert_eq!(getpgid(Some(pid_of(pid))), Ok(pid_of(pid)), "a port has a group of its own");
     // The terminal signals the whole group that the shell made.
@@ -128,7 +131,7 @@ fn a_port_is_reaped_though_its_runtime_is_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_is_given_up_while_it_starts_is_reaped() {
     let mut spec = spec();
-    spec.args = vec!["slow-start".to_owned(), "given-up".to_owned()];
+    spec.args = vec!["mute".to_owned(), "given-up".to_owned()];
     let mine = || {
         children_of(std::process::id()).into_iter().find(|pid| {
             let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -137,7 +140,7 @@ async fn a_port_that_is_given_up_while_it_starts_is_reaped() {
     };
     let mut pid = None;
     tokio::select! {
-        _ = start(&spec) => panic!("it takes its time to start"),
+        _ = start(&spec) => panic!("it never starts"),
         () = eventually("the process is there", || { pid = mine(); pid.is_some() }) => {}
     }
     let pid = pid.expect("it was found");
@@ -149,7 +152,7 @@ async fn a_port_whose_end_was_told_is_reaped() {
     let mut port = port().await;
     let pid = port.pid().expect("it runs");
     order(&mut port, "exit 0").await;
-    assert_eq!(tokio::time::timeout(Duration::from_secs(20), port.recv()).await, Ok(Ok(None)));
+    assert_eq!(tokio::time::timeout(PATIENCE, port.recv()).await, Ok(Ok(None)));
     assert!(!exists(pid), "it is reaped");
     assert_eq!(port.pid(), None);
 }

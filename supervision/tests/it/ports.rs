@@ -7,8 +7,11 @@ use supervision::{Failure, FailureKind, Place, Port, PortSpec};
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_supervision-test-port");
 pub const BYTES_MAX: usize = 2_000_000;
 
+/// Silence is a fault in few of the tests, and these say so: on a busy machine a healthy port may be silent for long.
 pub fn spec() -> PortSpec {
-    PortSpec::new(PROGRAM, BYTES_MAX)
+    let mut spec = PortSpec::new(PROGRAM, BYTES_MAX);
+    spec.beat_within = PATIENCE;
+    spec
 }
 
 pub async fn port() -> Port {
@@ -130,12 +133,4 @@ async fn a_port_that_does_not_listen_is_terminated_and_one_that_cannot_is_killed
         port.stop(Duration::from_millis(400)).await;
         assert!(!exists(pid), "{order_first}");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_port_is_killed_and_reaped() {
-    let port = port().await;
-    let pid = port.pid().expect("it runs");
-    drop(port);
-    eventually("it is reaped", || !exists(pid)).await;
 }

@@ -86,7 +86,7 @@ async fn check(strategy: Strategy, order: fn() -> Order) {
         Ok(Holder { door: at_start.clone(), _held: at_start.enter() })
     };
     // Under rest_for_one the holder is stopped by its supervisor; else it ends by itself.
-    let holder = child("holder", &mailbox, make).backoff(BRISK);
+    let holder = child("holder", &mailbox, make).backoff(BRISK).answers_within(NEVER_HANGS);
     let first = puppet("first", &other, &journal);
     let mut tree = tree("top", strategy, 1000, vec![first, holder]);
     tree.intensity = Intensity { restarts: 1000, within: Duration::from_secs(60) };
@@ -169,7 +169,7 @@ async fn blocked(configure: fn(supervision::Node) -> supervision::Node) -> Block
         Ok(Blocking(until.clone()))
     };
     // Longer than the test: what is tested here is what a supervisor does without its watchdog's help.
-    let blocking = child("blocking", &mailbox, make).backoff(BRISK).answers_within(Duration::from_secs(600));
+    let blocking = child("blocking", &mailbox, make).backoff(BRISK).answers_within(NEVER_HANGS);
     let (root, roll) = start(tree("top", Strategy::OneForOne, 1000, vec![configure(blocking)])).await;
     // A task that has not begun can still be ended.
     eventually("the task blocks its thread", || at_work.try_lock().is_err()).await;

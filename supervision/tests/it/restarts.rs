@@ -117,7 +117,7 @@ async fn a_restart_that_fails_to_start_is_tried_again() {
             _ => Ok(Puppet::new("one", &writes)),
         }
     };
-    let node = supervision::child("puppet", &mailbox, make).backoff(BRISK);
+    let node = supervision::child("puppet", &mailbox, make).backoff(BRISK).answers_within(NEVER_HANGS);
     let (root, roll) = start(tree("top", Strategy::OneForOne, 5, vec![node])).await;
     tell(&mailbox, Msg::Panic("again".to_owned()));
     assert_eq!(count(&mailbox).await, Ok(1), "a question waits for the one who can answer it");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use supervision::{Actor, Context, Dynamic, Failure, Intensity, Mailbox, Node, Overflow, Strategy, child};
 use tokio::sync::oneshot;
 
+const NAME: &str = "soak::ten_thousand_actors_restarted_at_random_cost_nothing_that_lasts";
 const ACTORS: usize = 10_000;
 /// Somewhat above the 500 a second that are asked for.
 const RESTARTS_A_SECOND: u64 = 600;
@@ -64,6 +65,9 @@ const GRAIN: &str = "a grain was told to";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_actors_restarted_at_random_cost_nothing_that_lasts() {
+    if !alone(NAME) {
+        return;
+    }
     let seconds = setting("WATCHTREE_SOAK_SECONDS").unwrap_or(60);
     let seed = setting("WATCHTREE_SEED").unwrap_or(20_261_121);
     println!("seed {seed}, {seconds} s");
@@ -112,7 +116,10 @@ async fn ten_thousand_actors_restarted_at_random_cost_nothing_that_lasts() {
 
 fn grain(n: usize, life: &Arc<Life>, mailbox: &Mailbox<Order>) -> Node {
     let life = life.clone();
-    child("grain", mailbox, move || Ok(Grain::new(&life))).named(n.to_string()).backoff(BRISK)
+    child("grain", mailbox, move || Ok(Grain::new(&life)))
+        .named(n.to_string())
+        .backoff(BRISK)
+        .answers_within(NEVER_HANGS)
 }
 
 /// Each fails so often, as fast as it is back.

@@ -105,7 +105,7 @@ async fn a_service_is_told_to_stop_and_may_finish() {
             Ok(())
         }
     });
-    let (root, roll) = start(tree("top", Strategy::OneForOne, 0, vec![node])).await;
+    let (root, roll) = start(tree("top", Strategy::OneForOne, 0, vec![node.answers_within(NEVER_HANGS)])).await;
     eventually("it serves", || journal.count("serving") == 1).await;
     root.stop().await;
     assert_eq!(journal.read(), ["serving", "flushed"]);

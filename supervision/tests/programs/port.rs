@@ -13,13 +13,18 @@ use supervision::port::wire::{self, Kind};
 use supervision::{Place, Port, PortSpec};
 use tokio::signal::unix::{SignalKind, signal};
 
+const TOIL_STEP: Duration = Duration::from_millis(50);
+
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("parent") => parent(),
         Some("late-parent") => late_parent(),
-        Some("slow-start") => {
-            // As a program whose libraries take their time to load.
-            std::thread::sleep(Duration::from_millis(300));
+        Some("late-start") => {
+            // As a program whose libraries take their time to load: until there is such a file.
+            let go = std::env::args().nth(2).expect("the file has a path");
+            while !std::path::Path::new(&go).exists() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
             port();
         }
         Some("mute") => std::thread::sleep(Duration::from_secs(600)),
@@ -64,15 +69,16 @@ fn obey(order: &[u8], speaker: &Speaker, listener: &mut Listener) {
         "print" => println!("{rest}"),
         "work" => (0..number()).for_each(|_| speaker.progress()),
         "idle" => speaker.idle(rest == "true"),
-        // Works at its own pace for a second, and falls asleep over it.
+        // Works at its own pace for so many steps, and falls asleep over each; says so in a file, if one is named.
         "toil" => {
+            let (steps, file) = rest.split_once(' ').unwrap_or((rest, ""));
             speaker.idle(false);
-            for _ in 0..20 {
+            for _ in 0..steps.parse::<usize>().expect("the order has a number") {
                 speaker.progress();
-                std::thread::sleep(Duration::from_millis(50));
+                std::thread::sleep(TOIL_STEP);
             }
-            if !rest.is_empty() {
-                std::fs::write(rest, "").expect("the file can be written");
+            if !file.is_empty() {
+                std::fs::write(file, "").expect("the file can be written");
             }
             speaker.send(b"toiled").expect("the node listens");
         }
@@ -85,7 +91,7 @@ fn obey(order: &[u8], speaker: &Speaker, listener: &mut Listener) {
         }
         "hoard" => hoard(number()),
         "leak" => loop {
-            hoard(4);
+            hoard(1);
             std::thread::sleep(Duration::from_millis(10));
         },
         "grab" => drop(std::hint::black_box(vec![0u8; number() << 20])),
@@ -158,12 +164,12 @@ fn parent() {
     });
 }
 
-/// Is killed while its port starts: says its own pid's child as soon as there is one.
+/// Is killed while its port starts.
 fn late_parent() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
     runtime.block_on(async {
         let mut spec = PortSpec::new(std::env::current_exe().expect("it has a path"), 1000);
-        spec.args = vec!["slow-start".to_owned()];
+        spec.args = vec!["late-start".to_owned(), std::env::args().nth(2).expect("the file has a path")];
         let _ = Port::spawn(&spec, &Place::detached("parent")).await;
         std::future::pending::<()>().await;
     });
