@@ -185,15 +185,20 @@ mod tests {
     use crate::fabric::facts::Facts;
     use crate::fabric::peers::Peers;
     use std::net::Ipv4Addr;
-    use supervision::{Intensity, Roll, Root, State, Strategy, Tree, service};
+    use supervision::watchdog::Heart;
+    use supervision::{History, Intensity, Roll, Root, State, Strategy, Tree, service};
 
-    /// A node with nothing but its HTTP, and its address.
-    async fn node() -> (Root, Facts, SocketAddr) {
+    /// More than the service's own patience with itself.
+    const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+    /// A node with nothing but its heart and its HTTP, and its address.
+    async fn node() -> ((Heart, Root), Facts, SocketAddr) {
+        let heart = supervision::watchdog::heart(History::default());
         let facts = Facts::new("main/edge/yard".parse().expect("an identity"), Roll::default(), Health::default());
         let site = Site { facts: facts.clone(), peers: Peers::default() };
         let addr = (Ipv4Addr::LOCALHOST, 0).into();
         let http = Http::bind(addr, site, Recorder::install(&facts.node.name), None).expect("a free port");
-        let child = service("http", move |cx| http.clone().run(cx)).answers_within(Duration::from_millis(600));
+        let child = service("http", move |cx| http.clone().run(cx)).answers_within(ANSWERS_WITHIN);
         let intensity = Intensity { restarts: 5, within: Duration::from_secs(60) };
         let tree = Tree { name: "yard".to_owned(), strategy: Strategy::OneForOne, intensity, children: vec![child] };
         let root = Root::start(tree, facts.roll.clone()).await.expect("starts");
@@ -207,14 +212,15 @@ mod tests {
             }
         };
         let addr = timeout(Duration::from_secs(20), bound).await.expect("it is bound");
-        (root, facts, addr)
+        ((heart, root), facts, addr)
     }
 
     #[tokio::test]
     async fn a_server_that_answers_itself_answers_the_watchdog() {
-        let (_root, facts, addr) = node().await;
+        let (_node, facts, addr) = node().await;
         // Several times the watchdog's patience, and requests all along.
-        for _ in 0..20 {
+        let until = std::time::Instant::now() + 3 * ANSWERS_WITHIN;
+        while std::time::Instant::now() < until {
             assert!(looks_alive(addr).await.expect("it answers"));
             sleep(Duration::from_millis(100)).await;
         }

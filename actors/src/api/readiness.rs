@@ -148,6 +148,8 @@ mod tests {
         let path = dir.path().join("notify");
         let manager = tokio::net::UnixDatagram::bind(&path).expect("binds");
         let notify = Notify::to(&path.display().to_string(), Some(watchdog)).expect("a socket");
+        // As every node has one: while this test gets no time, the service is not blamed.
+        let _heart = supervision::watchdog::heart(supervision::History::default());
         let child = supervision::service("health", move |cx| keep(health.clone(), notify.clone(), cx));
         let intensity = Intensity { restarts: 0, within: Duration::from_secs(60) };
         let tree = Tree { name: "node".to_owned(), strategy: Strategy::OneForOne, intensity, children: vec![child] };

@@ -1,9 +1,11 @@
 //! What the tests of this room share: events, entries, a tree to run an actor in, and a disk that can be filled.
 
+use crate::events::outbox::Outbox;
+use protocol::admin::OutboxStatus;
 use protocol::{CameraId, Entry, Epoch, Event, EventId, Evidence, Identity, Phase, Timestamp};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use supervision::{Intensity, Node, Roll, Root, Strategy, Tree};
 
 /// An event of camera `camera-0`, …; `id` is also its begin in milliseconds.
@@ -38,6 +40,18 @@ pub fn edge(text: &str) -> Identity {
 
 /// What the slowest disk of a test machine may take. That an actor is found to hang is tested elsewhere.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+
+/// Asked again while a slow disk keeps the outbox from answering: it gives each question up after a second.
+pub async fn status(outbox: &Outbox) -> OutboxStatus {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        match outbox.status().await {
+            Ok(status) => return status,
+            Err(error) => assert!(Instant::now() < until, "the outbox does not answer: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
 
 /// A tree that restarts what fails, often.
 pub async fn run(children: Vec<Node>) -> Root {

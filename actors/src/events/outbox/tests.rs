@@ -2,7 +2,7 @@
 
 use super::file::OutboxFile;
 use super::*;
-use crate::events::testing::{SmallDisk, becomes, camera_id, event, run};
+use crate::events::testing::{SmallDisk, becomes, camera_id, event, run, status};
 use proptest::prelude::*;
 use protocol::codec::encode;
 use protocol::limits::MESSAGE_BYTES_MAX;
@@ -148,7 +148,7 @@ async fn numbers_count_from_one_and_go_on_after_a_restart() {
         for n in 1..=2 {
             assert_eq!(outbox.push(event(0, n, 0, Phase::Start)).await, Ok(round * 2 + n));
         }
-        epochs.push(outbox.status().await.expect("answers").epoch);
+        epochs.push(status(&outbox).await.epoch);
         root.stop().await;
         assert!(outbox.push(event(0, 9, 0, Phase::Start)).await.is_err(), "a stopped outbox accepts nothing");
     }
@@ -193,7 +193,7 @@ async fn an_ack_is_kept_when_nothing_more_is_pushed() {
     }
     outbox.ack(3).await.expect("is taken");
     outbox.ack(99).await.expect("is taken");
-    assert_eq!(outbox.status().await.expect("answers").acked, 5, "an ack of what was never accepted counts to the end");
+    assert_eq!(status(&outbox).await.acked, 5, "an ack of what was never accepted counts to the end");
     while !outbox.next(0).await.expect("answers").is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -283,26 +283,42 @@ async fn an_outbox_that_does_not_answer_is_given_up_after_a_second() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_entries_leave_the_file_though_the_mailbox_was_full_when_they_were_due() {
+    /// To read them takes the outbox far longer than to ask again.
+    const ENTRIES: u64 = 3000;
     let dir = TempDir::new().expect("a directory");
     let outbox = Outbox::new();
     let root = run(vec![outbox.child(dir.path().join("outbox.redb"), entries_max(MANY))]).await;
-    outbox.push(event(0, 1, 0, Phase::Start)).await.expect("accepted");
-    outbox.ack(1).await.expect("is taken");
-    let until = Instant::now() + TRIM_AFTER + Duration::from_millis(500);
-    let crowd = (0..3 * WAITING_MAX).map(|_| {
-        let outbox = outbox.clone();
-        tokio::spawn(async move { while Instant::now() < until && outbox.status().await.is_ok() {} })
+    let many = (1..=ENTRIES).map(|n| outbox.push(event(0, n, 0, Phase::Start)));
+    futures_util::future::try_join_all(many).await.expect("accepted");
+    outbox.ack(ENTRIES).await.expect("is taken");
+    let due = Instant::now() + TRIM_AFTER;
+    // Several, so that one of them has its turn whenever the outbox takes a message.
+    let fillers = (0..4).map(|_| {
+        let mailbox = outbox.mailbox.clone();
+        tokio::task::spawn_blocking(move || fill(&mailbox, due))
     });
-    for asker in crowd.collect::<Vec<_>>() {
-        asker.await.expect("did not panic");
-    }
+    let refused: u32 = futures_util::future::try_join_all(fillers).await.expect("none panics").into_iter().sum();
+    assert!(refused > 0, "the mailbox had room all the time");
     let trimmed = async {
         while !outbox.next(0).await.expect("answers").is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), trimmed).await.expect("is never trimmed");
+    tokio::time::timeout(Duration::from_secs(20), trimmed).await.expect("is never trimmed");
     root.stop().await;
+}
+
+/// Asks without end until a second after `due`; how often it was refused after that.
+fn fill(mailbox: &Mailbox<Msg>, due: Instant) -> u32 {
+    let mut refused = 0;
+    while Instant::now() < due + Duration::from_secs(1) {
+        let (reply, _nobody) = oneshot::channel();
+        if mailbox.tell(Msg::Next { after: 0, reply }).is_err() {
+            refused += u32::from(Instant::now() > due);
+            std::thread::yield_now();
+        }
+    }
+    refused
 }
 
 #[test]

@@ -76,7 +76,7 @@ async fn trees_are_passed_on_as_they_come() {
         barn_tx.send(&Up::Snapshot { call, snapshot: tree("main/edge/barn") }).await.expect("is sent");
     };
     let viewer = async {
-        let connection = site.dial_as("main/viewer/bob").await;
+        let connection = site.dial_with(&credentials(&site.dir, "main/viewer/bob")).await;
         let (mut tx, mut rx) = connection.open_bi(&Open::Admin).await.expect("a stream");
         tx.send(&Request::Tree { path: None }).await.expect("is sent");
         let (mut seen, mut nodes) = (Some(seen), Vec::new());
