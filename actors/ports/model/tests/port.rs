@@ -14,6 +14,8 @@ async fn spawn() -> Port {
 async fn spawn_with(progress_within: Option<Duration>) -> Port {
     let mut spec = PortSpec::new(env!("CARGO_BIN_EXE_watchtree-model-port"), PORT_MESSAGE_BYTES_MAX);
     spec.progress_within = progress_within;
+    // On a busy machine a healthy port may be silent for long.
+    spec.beat_within = Duration::from_secs(20);
     Port::spawn(&spec, &Place::detached("test")).await.expect("the port starts")
 }
 
