@@ -7,8 +7,14 @@ use tests::harness::{CameraServer, Plan, http};
 
 const SEED: u64 = 20;
 
-/// A square's first visit begins within a few seconds and lasts some more.
-const EVENT_WITHIN: Duration = Duration::from_secs(40);
+/// A square's first visit begins within a few seconds and lasts some more, and so does each that follows.
+const EVENT_WITHIN: Duration = Duration::from_secs(60);
+/// So many visits are held against what the camera showed.
+const VISITS: usize = 3;
+/// Of begin and end: for the frame rate and for what edges hide.
+const USUALLY_OFF_S_MAX: f64 = 1.0;
+/// On a machine that stood still meanwhile.
+const OFF_S_MAX: f64 = 3.0;
 
 #[tokio::test]
 async fn a_square_before_the_camera_becomes_an_event_that_the_gpu_node_labelled() {
@@ -16,29 +22,41 @@ async fn a_square_before_the_camera_becomes_an_event_that_the_gpu_node_labelled(
     let plan = Plan::new(SEED).relay("hub").gpu("engine", &["squares"]).edge("yard");
     let mut site = plan.camera("yard", "front-door", camera.url()).start();
     site.ready().await;
-    let event = site
-        .eventually("an event has ended", EVENT_WITHIN, async |site| {
-            let events = site.operator().events().await?;
-            let seen = format!("{} events", events.len());
-            events.into_iter().find(|event| event.event.phase == Phase::End).ok_or(seen)
+    let events = site
+        .eventually("as many events have ended", EVENT_WITHIN, async |site| {
+            let events = site.operator().events().await?.into_iter();
+            // What moved before the gpu node was linked is told as motion.
+            let judged = events.filter(|event| event.event.evidence != Evidence::Motion);
+            let ended: Vec<_> = judged.filter(|event| event.event.phase == Phase::End).take(VISITS).collect();
+            if ended.len() == VISITS { Ok(ended) } else { Err(format!("{} have", ended.len())) }
         })
         .await;
-    assert_eq!((event.edge.as_str(), event.event.camera.as_str()), ("yard", "front-door"));
-    let event = event.event;
-    assert_eq!(event.label, "red", "the first square is red");
-    assert_eq!(event.evidence, Evidence::Model { model: "squares".to_owned(), node: "engine".to_owned() });
-    assert_eq!(event.reason, Some(EndReason::Left));
-    assert!(event.score > 0.5 && event.area.iter().all(|side| (0.0..=1.0).contains(side)), "{event:?}");
+    for RecordedEvent { edge, event, .. } in &events {
+        assert_eq!((edge.as_str(), event.camera.as_str()), ("yard", "front-door"));
+        assert_eq!(event.label, "red", "the only square is red");
+        assert_eq!(event.evidence, Evidence::Model { model: "squares".to_owned(), node: "engine".to_owned() });
+        assert_eq!(event.reason, Some(EndReason::Left));
+        assert!(event.score > 0.5 && event.area.iter().all(|side| (0.0..=1.0).contains(side)), "{event:?}");
+    }
+    let off_s = off_s(&camera, &events).await;
+    println!("begin and end are off by at most {off_s:.2?} s");
+    assert!(off_s.iter().all(|off| *off < OFF_S_MAX), "off by {off_s:?} s");
+    let usual = off_s.iter().filter(|off| **off < USUALLY_OFF_S_MAX).count();
+    assert!(usual + 1 >= VISITS, "off by {off_s:?} s");
+}
 
-    // When it came and went is known: a second to either side for the frame rate and for what edges hide.
-    let visits = camera.fact("ready").expect("it told its visits");
+/// When a square came and went is known: by how much each event is off its nearest visit, at its worse end.
+async fn off_s(camera: &CameraServer, events: &[RecordedEvent]) -> Vec<f64> {
+    let told = camera.fact("ready").expect("it told its visits");
     let first_us = camera.first_frame_us().await;
-    let visit = &visits["visits"][0];
-    let at_s = |us: i64| (us - first_us) as f64 / 1e6;
-    let (begin_s, end_s) = (at_s(event.begin.micros()), at_s(event.end.micros()));
-    let told_s = |key: &str| visit[key].as_f64().expect("a number") / 1e6;
-    let off = (begin_s - told_s("begin_us"), end_s - told_s("end_us"));
-    assert!(off.0.abs() < 1.0 && off.1.abs() < 1.0, "begin and end are off by {off:?} s");
+    let visits = told["visits"].as_array().expect("a list");
+    let visits: Vec<[f64; 2]> =
+        visits.iter().map(|visit| ["begin_us", "end_us"].map(|key| visit[key].as_f64().expect("a number"))).collect();
+    let off = |event: &RecordedEvent, visit: &[f64; 2]| {
+        let at = [event.event.begin, event.event.end].map(|at| (at.micros() - first_us) as f64);
+        (at[0] - visit[0]).abs().max((at[1] - visit[1]).abs()) / 1e6
+    };
+    events.iter().map(|event| visits.iter().map(|visit| off(event, visit)).fold(f64::MAX, f64::min)).collect()
 }
 
 #[tokio::test]
@@ -53,7 +71,7 @@ async fn an_edge_without_a_gpu_node_reports_motion_and_says_that_it_does() {
         })
         .await;
     assert_eq!((event.event.label.as_str(), event.event.evidence), ("motion", Evidence::Motion));
-    let deep = tests::harness::http::get(site.node("yard").http, "/health/deep").await.expect("it answers").body;
+    let deep = http::get(site.node("yard").http, "/health/deep").await.expect("it answers").body;
     assert!(deep.contains("motion alone"), "{deep}");
 }
 
@@ -64,14 +82,16 @@ async fn every_node_answers_for_its_health_and_counts_what_it_did() {
     let mut site = plan.camera("yard", "front-door", camera.url()).start();
     site.ready().await;
     for name in ["hub", "engine", "yard"] {
-        let http = site.node(name).http;
-        for path in ["/health", "/health/live", "/health/ready", "/health/deep", "/metrics", "/api/v1/tree"] {
-            let answer = tests::harness::http::get(http, path).await.expect("it answers");
-            assert_eq!(answer.status, 200, "{name} {path}: {}", answer.body);
-        }
-        let metrics = tests::harness::http::get(http, "/metrics").await.expect("it answers").body;
+        let addr = site.node(name).http;
         let running = format!("watchtree_actors{{node=\"{name}\",state=\"running\"}}");
-        assert!(metrics.contains(&running), "{metrics}");
+        for path in ["/health", "/health/live", "/health/ready", "/health/deep", "/metrics", "/api/v1/tree"] {
+            site.eventually(&format!("{name} answers {path}"), EVENT_WITHIN, async |_| {
+                let answer = http::get(addr, path).await?;
+                let has = path != "/metrics" || answer.body.contains(&running);
+                if answer.status == 200 && has { Ok(()) } else { Err(format!("{}: {}", answer.status, answer.body)) }
+            })
+            .await;
+        }
     }
     // The relay sees all three, through the links that they made to it.
     site.eventually("the relay shows all three trees", EVENT_WITHIN, async |site| {
@@ -121,8 +141,11 @@ async fn the_record_is_read_over_http_by_camera_label_and_time_page_by_page() {
     assert_eq!(red.len(), paged.iter().filter(|event| event.label == "red").count());
     assert!(red.iter().all(|event| event.event.label == "red"));
     assert!(page("camera=back-door").await.events.is_empty());
-    let later = page(&format!("from={}", paged[1].begin)).await.events;
-    assert!(later.iter().all(|event| event.event.begin >= paged[1].begin) && later.len() < paged.len());
+    // Some may have begun in one frame.
+    let from = paged.iter().map(|event| event.begin).find(|begin| *begin > paged[0].begin).expect("not all did");
+    let later = page(&format!("from={from}")).await.events;
+    let wanted = paged.iter().filter(|event| event.begin >= from).count();
+    assert!(later.iter().all(|event| event.event.begin >= from) && later.len() == wanted, "{later:?}");
     for (query, named) in [("limit=0", "limit"), ("from=yesterday", "RFC 3339"), ("colour=red", "parameters are")] {
         let answer = http::get(hub, &format!("/api/v1/events?{query}")).await.expect("it answers");
         assert!(answer.status == 400 && answer.body.contains(named), "{query}: {} {}", answer.status, answer.body);

@@ -5,15 +5,20 @@ use protocol::admin::{FailureRecord, NodeSnapshot, Reply, Request};
 use protocol::link::{Open, VIEWERS_LOOK};
 use protocol::transport::{Credentials, Endpoint, TlsFiles};
 use protocol::{Act, Fault, Role};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tests::harness::{CameraServer, Cluster, Plan, http};
+use tests::harness::{CameraServer, Cluster, Plan, Yardstick, http, ports};
 use tokio::time::{sleep, timeout};
 
 const SEED: u64 = 70;
 const WITHIN: Duration = Duration::from_secs(40);
-/// What is asked for is two seconds; a loaded machine is given more, and the figure is printed.
-const FLIP_WITHIN: Duration = Duration::from_secs(10);
+/// From the fact to its being known, both ways. What the machine itself lost meanwhile is not held against the node.
+const FLIP_WITHIN: Duration = Duration::from_secs(2);
+/// Of the test's own: from what it did to what the node can have seen, and a question with its answer.
+const LOOK_WITHIN: Duration = Duration::from_millis(500);
+/// A session's longest pause is 30 s, and it may just have begun.
+const NEXT_TRY_WITHIN: Duration = Duration::from_secs(90);
 const CAMERA: &str = "yard/cameras/front-door";
 
 /// A relay and an edge with one camera; no model, so that motion is all that is judged.
@@ -184,14 +189,18 @@ async fn remembered(fixture: &mut Fixture) -> FailureRecord {
 #[tokio::test]
 async fn the_tree_is_served_over_http_for_the_node_and_for_those_linked_to_it() {
     let camera = camera().await;
-    let fixture = Fixture::start(&camera).await;
+    let mut fixture = Fixture::start(&camera).await;
     let hub = fixture.site.node("hub").http;
     let own: NodeSnapshot = http::get_json(hub, "/api/v1/tree").await.expect("answers");
     let proxy = own.actors.iter().find(|actor| actor.path == "hub/peers/main.edge.yard");
     assert!(proxy.is_some_and(|proxy| proxy.class == "proxy"), "{own:?}");
-    let all: Vec<NodeSnapshot> = http::get_json(hub, "/api/v1/tree?node=all").await.expect("answers");
-    let names: Vec<String> = all.iter().map(|tree| tree.node.to_string()).collect();
-    assert_eq!(names, ["main/relay/hub", "main/edge/yard"]);
+    let look = async |_: &Cluster| {
+        let all: Vec<NodeSnapshot> = http::get_json(hub, "/api/v1/tree?node=all").await?;
+        let names: Vec<String> = all.iter().map(|tree| tree.node.to_string()).collect();
+        // One that does not answer in time is left out.
+        if names == ["main/relay/hub", "main/edge/yard"] { Ok(()) } else { Err(names.join(", ")) }
+    };
+    fixture.site.eventually("both trees are shown", WITHIN, look).await;
     let part: NodeSnapshot = http::get_json(hub, &format!("/api/v1/tree?path={CAMERA}")).await.expect("answers");
     assert!(part.actors.len() >= 4 && part.actors.iter().all(|actor| actor.path.starts_with(CAMERA)), "{part:?}");
     let port = part.actors.iter().find(|actor| actor.path.ends_with("/session/port")).expect("the port has a row");
@@ -206,24 +215,22 @@ async fn the_tree_is_served_over_http_for_the_node_and_for_those_linked_to_it() 
 
 #[tokio::test]
 async fn ready_follows_the_camera_both_ways() {
-    let mut first = camera().await;
-    let url = first.url().to_owned();
+    // One that nobody gets while there is no camera at it.
+    let port = ports::free().to_string();
+    let scene = ["--gop-s", "0.5", "--objects", "3", "--lifetime-s", "3", "--port", &port];
+    let mut first = CameraServer::start(&scene).await;
     let fixture = Fixture::start(&first).await;
-    let yard = fixture.site.node("yard").http;
+    let (yard, yardstick) = (fixture.site.node("yard").http, Yardstick::start());
     let killed = Instant::now();
     first.quit();
-    let why = until(yard, 503).await;
-    let down_ms = killed.elapsed().as_millis();
+    let (why, down) = until(yard, 503, killed, &yardstick).await;
     assert!(why.contains("coverage") && why.contains("blind"), "{why}");
     shows(yard, "watchtree_node_ready{node=\"yard\"} 0").await;
     // The camera comes back at its address: from its first frame, not from its start, a frame can be judged.
-    let port = url.split(':').nth(2).and_then(|rest| rest.split('/').next()).expect("rtsp://host:port/path");
-    let second = CameraServer::start(&["--gop-s", "0.5", "--objects", "3", "--port", port, "--prepare"]).await;
-    second.first_frame_us().await;
-    let sent = Instant::now();
-    until(yard, 200).await;
-    let up_ms = sent.elapsed().as_millis();
-    println!("not ready {down_ms} ms after the camera was killed; ready {up_ms} ms after its first frame was seen");
+    let second = CameraServer::start(&["--gop-s", "0.5", "--objects", "3", "--port", &port, "--prepare"]).await;
+    second.first_frame_us_within(NEXT_TRY_WITHIN).await;
+    let (_, up) = until(yard, 200, Instant::now(), &yardstick).await;
+    println!("not ready {down:.2?} after the camera was killed; ready {up:.2?} after its first frame was seen");
     shows(yard, "watchtree_node_ready{node=\"yard\"} 1").await;
     // Told a round of health after the fact.
     tests::harness::wait_for("each is told, in their order", WITHIN, async || {
@@ -234,21 +241,26 @@ async fn ready_follows_the_camera_both_ways() {
     .await;
 }
 
-/// The body of the first answer with this status.
-async fn until(node: std::net::SocketAddr, status: u16) -> String {
-    let began = Instant::now();
+/// The body of the first answer with this status, and how long after the fact it came.
+async fn until(node: SocketAddr, status: u16, fact: Instant, yardstick: &Yardstick) -> (String, Duration) {
     loop {
         let answer = http::get(node, "/health/ready").await.expect("a node that is not ready still answers");
+        let (took, lost) = (fact.elapsed(), yardstick.lost_since(fact));
+        assert!(
+            took.saturating_sub(lost) < FLIP_WITHIN + LOOK_WITHIN,
+            "after {took:?} ({lost:?} of it lost) {}: {}",
+            answer.status,
+            answer.body
+        );
         if answer.status == status {
-            return answer.body;
+            return (answer.body, took);
         }
-        assert!(began.elapsed() < FLIP_WITHIN, "still {}: {}", answer.status, answer.body);
         sleep(Duration::from_millis(20)).await;
     }
 }
 
 /// Waits until the metrics have this line.
-async fn shows(node: std::net::SocketAddr, line: &str) {
+async fn shows(node: SocketAddr, line: &str) {
     let look = async || {
         let metrics = http::get(node, "/metrics").await?.body;
         if metrics.lines().any(|told| told == line) { Ok(()) } else { Err(format!("no `{line}`")) }

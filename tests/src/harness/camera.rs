@@ -70,7 +70,11 @@ impl CameraServer {
 
     /// When its first frame went out, in microseconds since 1970.
     pub async fn first_frame_us(&self) -> i64 {
-        let within = Duration::from_secs(30);
+        self.first_frame_us_within(Duration::from_secs(30)).await
+    }
+
+    /// As [`Self::first_frame_us`], where whoever watches may be in the middle of a long pause.
+    pub async fn first_frame_us_within(&self, within: Duration) -> i64 {
         let told = wait_for("somebody watches the camera", within, async || self.fact("first_frame_us")).await;
         told["first_frame_us"].as_i64().expect("a whole number")
     }

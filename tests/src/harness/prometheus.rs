@@ -35,6 +35,23 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// Why a query has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueryError {
+    /// It is no query, or not one of these series: to ask again would not help.
+    Refused(String),
+    /// Ask again: it starts, or is busy.
+    NoAnswer(String),
+}
+
+impl From<QueryError> for String {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Refused(text) | QueryError::NoAnswer(text) => text,
+        }
+    }
+}
+
 impl Prometheus {
     /// Scrapes the nodes of `site`. Must be called from a thread that outlives it: it dies with that thread.
     pub fn start(site: &Cluster) -> Self {
@@ -55,9 +72,9 @@ impl Prometheus {
     }
 
     /// The value of each series that `expression` gives now.
-    pub async fn query(&mut self, expression: &str) -> Result<Vec<Sample>, String> {
+    pub async fn query(&mut self, expression: &str) -> Result<Vec<Sample>, QueryError> {
         let Vector { result } = self.ask(&format!("/api/v1/query?query={}", encoded(expression))).await?;
-        result.into_iter().map(Sample::try_from).collect()
+        result.into_iter().map(|series| Sample::try_from(series).map_err(QueryError::NoAnswer)).collect()
     }
 
     /// Rules that Prometheus could not evaluate, with what it says of them, and how many it has evaluated.
@@ -69,15 +86,20 @@ impl Prometheus {
         Ok((evaluated, faults.map(|rule| format!("{}: {}", rule.name, rule.last_error)).collect()))
     }
 
-    async fn ask<T: for<'de> Deserialize<'de>>(&mut self, path: &str) -> Result<T, String> {
+    async fn ask<T: for<'de> Deserialize<'de>>(&mut self, path: &str) -> Result<T, QueryError> {
         if let Ok(Some(status)) = self.child.try_wait() {
             panic!("prometheus ended ({status}); if it is missing, {WAY_OUT}\n{}", self.log_tail());
         }
-        let answer = http::get(self.addr, path).await?;
+        let answer = http::get(self.addr, path).await.map_err(QueryError::NoAnswer)?;
         let read = serde_json::from_str::<Answer<T>>(&answer.body);
-        match read.map_err(|error| format!("{path}: {error} in {:.200}", answer.body))? {
+        let read = read.map_err(|error| QueryError::NoAnswer(format!("{path}: {error} in {:.200}", answer.body)))?;
+        let text = |error: Option<String>| format!("{path}: {}", error.unwrap_or(answer.body));
+        match read {
             Answer { data: Some(data), .. } => Ok(data),
-            Answer { error, .. } => Err(format!("{path}: {}", error.unwrap_or(answer.body))),
+            Answer { error, kind, .. } if ["bad_data", "execution"].contains(&kind.as_str()) => {
+                Err(QueryError::Refused(text(error)))
+            }
+            Answer { error, .. } => Err(QueryError::NoAnswer(text(error))),
         }
     }
 
@@ -155,6 +177,8 @@ fn encoded(text: &str) -> String {
 struct Answer<T> {
     data: Option<T>,
     error: Option<String>,
+    #[serde(default, rename = "errorType")]
+    kind: String,
 }
 
 #[derive(Deserialize)]
