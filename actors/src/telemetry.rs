@@ -61,7 +61,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (
         Counter,
         "watchtree_actor_hangs_total",
-        "The watchdog found an actor that hangs, by class and by what: it waits, blocks a thread, or is silent.",
+        "An actor or a port was found to hang, by class and by what: it waits, blocks a thread, is silent, or is a port.",
     ),
     (
         Counter,
@@ -94,6 +94,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "A newer frame replaced one that nobody had looked at, by camera.",
     ),
     (Counter, "watchtree_camera_source_failures_total", "A camera's source failed, by camera and reason."),
+    (Histogram, "watchtree_camera_first_frame_seconds", "From the start of a camera's port to its first frame."),
     (Gauge, "watchtree_camera_blind", "1 while nobody judges this camera's frames, by camera."),
     (Counter, "watchtree_inference_outcomes_total", "A frame that this edge submitted was settled, by outcome."),
     (Counter, "watchtree_inference_late_verdicts_total", "A verdict came for a frame that had been settled already."),
@@ -135,9 +136,10 @@ impl Recorder {
     pub fn render(&self, roll: &Roll, peers: &[NodeLine]) -> String {
         // Held over the snapshot: of two readers at once, the later must not show the older rows.
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = supervision::port::cpu_of_ended();
         let rows = roll.snapshot();
         seen.zeros.prepare(&rows);
-        seen.classes.add_up(&rows, process::read);
+        seen.classes.add_up(ended, &rows, process::read);
         seen.classes.show();
         show_states(&rows);
         show_life(self.0.started, roll.history().last_end());
@@ -145,7 +147,7 @@ impl Recorder {
         let cpu = seen
             .classes
             .cpu()
-            .into_iter()
+            .iter()
             .map(|(class, time)| (format!("node=\"{}\",class={class:?}", self.0.node), time.as_secs_f64()));
         let peers = peers.iter().map(|peer| {
             let Identity { tenant, role, name } = &peer.node;

@@ -10,6 +10,7 @@ use crate::supervision::{self, Supervision};
 use protocol::model::EngineKind;
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct ModelEntry {
     pub engine: EngineKind,
     /// Processes that run it side by side.
     pub instances: NonZeroU32,
+    /// For one turn of its engine. A port that takes longer hangs, and is replaced.
+    pub turn_max: Duration,
     /// What a batch costs with the engine `mock`.
     pub mock_fixed_ms: f32,
     /// What each picture in it costs on top.
@@ -67,6 +70,13 @@ const BATCH_MAX: u64 = 256;
 
 /// At one megabyte a frame, some 16 GB of memory.
 const QUEUE_FRAMES_MAX: u64 = 16_384;
+
+/// A turn is judged as a whole, and nothing of it can be seen before. One picture takes the largest model of this
+/// repository under a tenth of a second; a detector of the largest kind takes seconds on one busy core.
+const TURN_MS_DEFAULT: u64 = 5_000;
+
+/// Sooner, a busy machine looks like a hang; a whole batch may take ten seconds.
+const TURN_MS: RangeInclusive<u64> = 200..=10_000;
 
 /// A batch of the mock engine that takes longer would look like a hang.
 const MOCK_MS_MAX: f32 = 600_000.0;
@@ -98,6 +108,7 @@ fn model_entry(mut s: Section) -> Option<ModelEntry> {
     Some(ModelEntry {
         engine: s.choice("engine").unwrap_or(EngineKind::Auto),
         instances: s.int("instances", 1..=INSTANCES_MAX, "").unwrap_or(NonZeroU32::MIN),
+        turn_max: s.millis("turn_ms_max", TURN_MS_DEFAULT, TURN_MS),
         mock_fixed_ms: s.number("mock_fixed_ms", 0.0..=MOCK_MS_MAX).unwrap_or(0.0),
         mock_item_ms: s.number("mock_item_ms", 0.0..=MOCK_MS_MAX).unwrap_or(0.0),
         spec: spec?,

@@ -89,8 +89,6 @@ pub enum SourceFault {
     Ended,
     /// What came is not a video this port can decode.
     Unreadable,
-    /// A GStreamer plugin is missing; the text names the Debian package.
-    MissingPlugin,
 }
 
 impl SourceFault {
@@ -102,7 +100,6 @@ impl SourceFault {
             Self::Silent => "silent",
             Self::Ended => "ended",
             Self::Unreadable => "unreadable",
-            Self::MissingPlugin => "missing_plugin",
         }
     }
 }

@@ -11,23 +11,27 @@
 pub mod child;
 mod ending;
 mod inbound;
+mod last_words;
 mod log;
 mod process;
 mod pulse;
 mod spec;
+mod spent;
+mod starter;
 mod verdict;
 mod watch;
 pub mod wire;
 
 pub use spec::PortSpec;
+pub use spent::cpu_of_ended;
 
-use crate::Failure;
 use crate::actor::{Place, PortRow};
+use crate::{Failure, FailureKind};
 use ending::not_started;
 use inbound::{End, Frame, Inbound};
 use log::Log;
 use process::Process;
-use pulse::{Pulse, caught_up};
+use pulse::{Pulse, in_looks};
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::io;
@@ -61,7 +65,7 @@ impl Port {
     pub async fn spawn(spec: &PortSpec, place: &Place) -> Result<Self, Failure> {
         let name = lasting(spec.name());
         let (stream, theirs) = socket_pair().map_err(|error| Failure::start(format!("{name}: {error}")))?;
-        let process = Process::spawn(spec.command(theirs)).await;
+        let process = Process::spawn(spec.command(theirs), name, spec.start_within).await;
         let mut process = process.map_err(|error| not_started(&spec.program, &error))?;
         let pid = process.id().ok_or_else(|| Failure::start(format!("{name} has no process")))?;
         let row = place.port_row(name, pid);
@@ -80,7 +84,7 @@ impl Port {
             message_bytes_max: spec.message_bytes_max,
             beat_within: spec.beat_within,
             memory_bytes_max,
-            pulse: Pulse::new(spec.beat_within, spec.progress_within),
+            pulse: Pulse::new(spec.beat_within, spec.progress_within, Instant::now()),
             row,
         };
         let hello = port.expect_hello(spec.start_within).await;
@@ -148,6 +152,9 @@ impl Port {
     fn told<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
         result.inspect_err(|failure| {
             self.process.kill();
+            if failure.kind == FailureKind::Hang {
+                metrics::counter!("watchtree_actor_hangs_total", "class" => self.name, "what" => "port").increment(1);
+            }
             self.row.failed(failure);
         })
     }
@@ -155,7 +162,7 @@ impl Port {
     async fn write(&mut self, kind: Kind, payload: &[u8]) -> Result<(), Failure> {
         let head = wire::head(kind, payload.len()).map_err(|error| Failure::protocol(error.to_string()))?;
         let outbound = &mut self.outbound;
-        let writing = caught_up(self.beat_within, async {
+        let writing = in_looks(self.beat_within, async {
             outbound.write_all(&head).await?;
             outbound.write_all(payload).await
         });
@@ -195,13 +202,15 @@ impl Port {
 
     async fn next_frame(&mut self) -> Result<Option<Frame>, Failure> {
         loop {
-            let step = match timeout_at(self.pulse.silent_until(), self.inbound.step()).await {
-                Err(_) => return Err(self.hang(&format!("is silent for {:?}", self.beat_within))),
-                Ok(step) => step,
+            let Ok(step) = timeout_at(self.pulse.look_at(), self.inbound.step()).await else {
+                if self.pulse.looked_in_vain(Instant::now()) {
+                    return Err(self.hang(&format!("is silent for {:?}", self.beat_within)));
+                }
+                continue;
             };
             match step {
                 Ok(frame) => {
-                    self.pulse.heard();
+                    self.pulse.heard(Instant::now());
                     if frame.is_some() {
                         return Ok(frame);
                     }

@@ -17,8 +17,9 @@ use tracing::{info, warn};
 
 /// Pauses between tries at a source that fails: under half a second at first, 30 s at most.
 const SOURCE_BACKOFF: Backoff = Backoff { base: Duration::from_millis(250), max: Duration::from_secs(30) };
-/// A port that lived for so long had a healthy source: the next failure is retried soon again.
-const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// A source whose frames flowed for so long was well: its next failure is retried soon again. Frames are what counts:
+/// a source without pictures may keep its port busy for long, and is as ill as one that refuses.
+const WELL_AFTER: Duration = Duration::from_secs(5);
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a session needs; the same for every incarnation.
@@ -43,12 +44,11 @@ enum End {
 
 impl Session {
     pub async fn run(self, cx: ServiceCx) -> Result<(), Failure> {
-        let mut failures = 0u32;
+        let mut tries = Tries::default();
         loop {
-            let began = Instant::now();
-            let ended =
-                self.watch_port(&cx).await.inspect_err(|failure| self.coverage.obstacle(failure.to_string()))?;
-            match ended {
+            let mut flow = Flow::begin();
+            let ended = self.watch_port(&cx, &mut flow).await;
+            match ended.inspect_err(|failure| self.coverage.obstacle(failure.to_string()))? {
                 End::Stopped => return Ok(()),
                 End::Played => {
                     info!(camera = %self.camera, "the file was played to its end");
@@ -58,8 +58,7 @@ impl Session {
                     return Ok(());
                 }
                 End::Source(fault, text) => {
-                    failures = if began.elapsed() > HEALTHY_AFTER { 1 } else { failures + 1 };
-                    let pause = SOURCE_BACKOFF.pause(failures, 0.5);
+                    let pause = tries.failed(flow.lasted(), spread());
                     self.tell(&cx, fault, &text, pause);
                     tokio::select! {
                         () = cx.waits(tokio::time::sleep(pause)) => {}
@@ -80,7 +79,7 @@ impl Session {
     }
 
     /// One life of the port.
-    async fn watch_port(&self, cx: &ServiceCx) -> Result<End, Failure> {
+    async fn watch_port(&self, cx: &ServiceCx, flow: &mut Flow) -> Result<End, Failure> {
         // The port has a limit of its own for each of these.
         let mut port = cx.waits(Port::spawn(&self.port, &cx.place)).await?;
         cx.waits(port.send(&codec::encode(&Order::Open(self.source.clone())))).await?;
@@ -100,6 +99,8 @@ impl Session {
             let report = codec::decode::<Report, { limits::PORT_MESSAGE_BYTES_MAX }>(&data);
             match report.map_err(|error| Failure::protocol(format!("camera port: {error}")))? {
                 Report::Opened { codec, width, height, decoder } => {
+                    // Of the size that the port chose.
+                    let (codec, decoder) = (limits::short_text(&codec), limits::short_text(&decoder));
                     info!(camera = %self.camera, codec, width, height, decoder, "stream opened");
                     frames.stream = format!("{width}x{height} {codec} by {decoder}");
                     cx.place.note(frames.stream.clone());
@@ -107,6 +108,9 @@ impl Session {
                 Report::Frame(frame) => {
                     if protocol::frame::i420_bytes(frame.width, frame.height) != Ok(frame.pixels.0.len()) {
                         return Err(Failure::protocol("camera port: a frame's size and its pixels differ"));
+                    }
+                    if let Some(began) = flow.frame(Instant::now()) {
+                        metrics::histogram!("watchtree_camera_first_frame_seconds").record(began.as_secs_f64());
                     }
                     metrics::counter!("watchtree_camera_frames_total", "camera" => self.camera.to_string())
                         .increment(1);
@@ -126,6 +130,49 @@ impl Session {
                 }
             }
         }
+    }
+}
+
+/// How often in a row a source failed.
+#[derive(Default)]
+struct Tries {
+    failures: u32,
+}
+
+impl Tries {
+    /// The pause until the next try, after frames had flowed for so long.
+    fn failed(&mut self, flowed: Duration, spread: f64) -> Duration {
+        self.failures = if flowed >= WELL_AFTER { 1 } else { self.failures.saturating_add(1) };
+        SOURCE_BACKOFF.pause(self.failures, spread)
+    }
+}
+
+/// Between 0 and 1. Cameras that one recorder or switch has failed together must not dial it again together.
+fn spread() -> f64 {
+    f64::from(protocol::Epoch::random().0 as u8) / 255.0
+}
+
+/// When frames came, in one life of the port.
+struct Flow {
+    began: Instant,
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Flow {
+    fn begin() -> Self {
+        Self { began: Instant::now(), first: None, last: None }
+    }
+
+    /// How long it took, if this is the first.
+    fn frame(&mut self, now: Instant) -> Option<Duration> {
+        self.last = Some(now);
+        self.first.replace(self.first.unwrap_or(now)).is_none().then(|| now - self.began)
+    }
+
+    /// From the first to the last.
+    fn lasted(&self) -> Duration {
+        self.first.zip(self.last).map_or(Duration::ZERO, |(first, last)| last - first)
     }
 }
 
@@ -153,5 +200,52 @@ impl FrameCount {
             cx.place.note(format!("{}, {:.1} frames/s", self.stream, self.frames as f32 / span.as_secs_f32()));
             (self.frames, self.since) = (0, Instant::now());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEVER: Duration = Duration::ZERO;
+
+    /// Pauses in milliseconds after tries in which frames flowed for so long.
+    fn check(flowed: &[Duration], spread: f64, pauses_ms: &[u128]) {
+        let mut tries = Tries::default();
+        let pauses: Vec<_> = flowed.iter().map(|flowed| tries.failed(*flowed, spread).as_millis()).collect();
+        assert_eq!(pauses, pauses_ms);
+    }
+
+    #[test]
+    fn a_source_without_frames_is_tried_soon_and_then_more_and_more_rarely() {
+        check(&[NEVER; 9], 0.0, &[250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+        let moment = Duration::from_secs(1);
+        check(&[moment, NEVER, moment], 0.0, &[250, 500, 1000]);
+    }
+
+    #[test]
+    fn a_source_that_was_well_is_tried_soon_again_however_often_it_fails() {
+        check(&[Duration::from_secs(9); 20], 0.0, &[250; 20]);
+        check(&[NEVER, NEVER, NEVER, WELL_AFTER, NEVER], 0.0, &[250, 500, 1000, 250, 500]);
+    }
+
+    #[test]
+    fn cameras_that_failed_together_come_back_apart() {
+        check(&[NEVER; 8], 1.0, &[187, 375, 750, 1500, 3000, 6000, 12_000, 22_500]);
+        let spreads: Vec<f64> = (0..20).map(|_| spread()).collect();
+        assert!(spreads.iter().all(|spread| (0.0..=1.0).contains(spread)), "{spreads:?}");
+        assert!(spreads.iter().any(|spread| (spread - spreads[0]).abs() > 0.01), "{spreads:?}");
+    }
+
+    #[test]
+    fn a_flow_lasts_from_its_first_frame_to_its_last() {
+        let mut flow = Flow::begin();
+        assert_eq!(flow.lasted(), NEVER, "a port that lives for long without a frame");
+        let after = |s| flow.began + Duration::from_secs(s);
+        let (at_3, at_5, at_9) = (after(3), after(5), after(9));
+        assert_eq!(flow.frame(at_3), Some(Duration::from_secs(3)));
+        assert_eq!(flow.lasted(), NEVER);
+        assert_eq!([flow.frame(at_5), flow.frame(at_9)], [None, None]);
+        assert_eq!(flow.lasted(), Duration::from_secs(6));
     }
 }

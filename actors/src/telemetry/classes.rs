@@ -1,8 +1,8 @@
 //! Classes: what the rows of the tree add up to, class by class, when the metrics are read.
 //!
 //!   roll ──rows──▶ [classes] ──▶ parked, waiting, handled, a port's memory and CPU time
-//!                      ▲
-//!                 /proc┘ through [`process`](super::process)
+//!                     ▲ ▲
+//!   running ports: /proc┘ └those that have ended: supervision
 //!
 //! A class that has vanished shows 0 and not its last value; what the ended ones had done stays counted.
 
@@ -17,12 +17,9 @@ type Class = &'static str;
 #[derive(Default)]
 pub(super) struct Classes {
     sums: BTreeMap<Class, Sums>,
-    handled: Odometer<String>,
-    cpu_nanos: Odometer<Process>,
+    handled: Odometer,
+    cpu: BTreeMap<Class, Duration>,
 }
-
-/// Ids are given again; with its start, one names a process.
-type Process = (u32, u64);
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Sums {
@@ -34,12 +31,18 @@ struct Sums {
 }
 
 impl Classes {
-    pub fn add_up(&mut self, rows: &[(String, Status)], usage: impl Fn(u32) -> Option<Usage>) {
+    /// `ended` is CPU time of ports, read before the rows: a port that ends meanwhile may be in neither, never in both.
+    pub fn add_up(
+        &mut self,
+        ended: BTreeMap<Class, Duration>,
+        rows: &[(String, Status)],
+        usage: impl Fn(u32) -> Option<Usage>,
+    ) {
         for sums in self.sums.values_mut() {
             let Sums { waiting_max, memory_bytes, .. } = *sums;
             *sums = Sums { parked: 0, waiting_max: waiting_max.map(|_| 0), memory_bytes: memory_bytes.map(|_| 0) };
         }
-        let (mut handled, mut cpu) = (Vec::new(), Vec::new());
+        let (mut handled, mut cpu) = (Vec::new(), ended);
         for (path, status) in rows {
             let sums = self.sums.entry(status.class).or_default();
             sums.parked += u64::from(status.state == State::Parked);
@@ -47,13 +50,17 @@ impl Classes {
                 sums.waiting_max = sums.waiting_max.max(Some(load.depth as u64));
                 handled.push((path.clone(), status.class, load.handled));
             }
-            if let Some((pid, usage)) = status.pid.and_then(|pid| Some((pid, usage(pid)?))) {
+            if let Some(usage) = status.pid.and_then(&usage) {
                 sums.memory_bytes = Some(sums.memory_bytes.unwrap_or(0) + usage.memory_bytes);
-                cpu.push(((pid, usage.started_ticks), status.class, nanos(usage.cpu)));
+                *cpu.entry(status.class).or_default() += usage.cpu;
             }
         }
         self.handled.read(handled);
-        self.cpu_nanos.read(cpu);
+        for (class, now) in cpu {
+            let shown = self.cpu.entry(class).or_default();
+            // A counter never falls: what is missing now is there at the next reading.
+            *shown = now.max(*shown);
+        }
     }
 
     pub fn show(&self) {
@@ -72,31 +79,21 @@ impl Classes {
     }
 
     /// CPU time of all ports of a class, those that have ended included.
-    pub fn cpu(&self) -> BTreeMap<Class, Duration> {
-        self.cpu_nanos.totals().into_iter().map(|(class, nanos)| (class, Duration::from_nanos(nanos))).collect()
+    pub fn cpu(&self) -> &BTreeMap<Class, Duration> {
+        &self.cpu
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A total that only grows, of parts that come, go and begin again at 0.
-#[derive(Debug)]
-struct Odometer<K> {
-    parts: BTreeMap<K, (Class, u64)>,
+#[derive(Debug, Default)]
+struct Odometer {
+    parts: BTreeMap<String, (Class, u64)>,
     ended: BTreeMap<Class, u64>,
 }
 
-impl<K> Default for Odometer<K> {
-    fn default() -> Self {
-        Self { parts: BTreeMap::new(), ended: BTreeMap::new() }
-    }
-}
-
-impl<K: Ord> Odometer<K> {
+impl Odometer {
     /// All parts that there are now.
-    fn read(&mut self, now: impl IntoIterator<Item = (K, Class, u64)>) {
+    fn read(&mut self, now: impl IntoIterator<Item = (String, Class, u64)>) {
         let mut before = std::mem::take(&mut self.parts);
         for (key, class, value) in now {
             // Whoever shows less than before is another one in the same place.
@@ -145,13 +142,13 @@ mod tests {
     }
 
     fn usage(cpu_ms: u64) -> Usage {
-        Usage { cpu: Duration::from_millis(cpu_ms), memory_bytes: MIB, started_ticks: 7 }
+        Usage { cpu: Duration::from_millis(cpu_ms), memory_bytes: MIB }
     }
 
     #[test]
     fn depth_is_of_the_fullest_and_handled_is_of_all() {
         let mut classes = Classes::default();
-        classes.add_up(&[actor("a", 3, 10), actor("b", 5, 20)], |_| None);
+        classes.add_up(BTreeMap::new(), &[actor("a", 3, 10), actor("b", 5, 20)], |_| None);
         assert_eq!(classes.sums["tracking"].waiting_max, Some(5));
         assert_eq!(classes.handled.totals()["tracking"], 30);
     }
@@ -159,10 +156,10 @@ mod tests {
     #[test]
     fn whoever_leaves_or_begins_again_takes_nothing_from_the_total() {
         let mut classes = Classes::default();
-        classes.add_up(&[actor("a", 0, 10), actor("b", 0, 20)], |_| None);
-        classes.add_up(&[actor("b", 0, 4)], |_| None);
+        classes.add_up(BTreeMap::new(), &[actor("a", 0, 10), actor("b", 0, 20)], |_| None);
+        classes.add_up(BTreeMap::new(), &[actor("b", 0, 4)], |_| None);
         assert_eq!(classes.handled.totals()["tracking"], 34);
-        classes.add_up(&[], |_| None);
+        classes.add_up(BTreeMap::new(), &[], |_| None);
         assert_eq!(classes.handled.totals()["tracking"], 34);
     }
 
@@ -171,26 +168,36 @@ mod tests {
         let mut classes = Classes::default();
         let (path, status) = actor("a", 9, 1);
         let parked = Status { state: State::Parked, ..status };
-        classes.add_up(&[(path, parked), port("a/port", 1)], |_| Some(usage(100)));
+        classes.add_up(BTreeMap::new(), &[(path, parked), port("a/port", 1)], |_| Some(usage(100)));
         let sums = |classes: &Classes, class| classes.sums[class];
         assert_eq!(sums(&classes, "tracking"), Sums { parked: 1, waiting_max: Some(9), memory_bytes: None });
         assert_eq!(sums(&classes, "camera-port").memory_bytes, Some(MIB));
-        classes.add_up(&[], |_| None);
+        classes.add_up(BTreeMap::new(), &[], |_| None);
         assert_eq!(sums(&classes, "tracking"), Sums { parked: 0, waiting_max: Some(0), memory_bytes: None });
         assert_eq!(sums(&classes, "camera-port").memory_bytes, Some(0));
     }
 
+    /// CPU time of ports that have ended, and of those that run, in ms; what is shown.
+    fn check_cpu(classes: &mut Classes, ended_ms: u64, running_ms: &[Option<u64>], shown_ms: u128) {
+        let ended = BTreeMap::from([("camera-port", Duration::from_millis(ended_ms))]);
+        let rows: Vec<_> = (0..).zip(running_ms).map(|(pid, _)| port(&format!("{pid}/port"), pid)).collect();
+        classes.add_up(ended, &rows, |pid| Some(usage(running_ms[pid as usize]?)));
+        assert_eq!(classes.cpu()["camera-port"].as_millis(), shown_ms);
+    }
+
     #[test]
-    fn a_port_that_ended_leaves_its_time_behind() {
+    fn the_time_of_ports_that_nobody_saw_alive_counts() {
         let mut classes = Classes::default();
-        let read = |classes: &mut Classes, pids: &[u32], cpu_ms| {
-            let rows: Vec<_> = pids.iter().map(|pid| port(&format!("{pid}/port"), *pid)).collect();
-            classes.add_up(&rows, |_| Some(usage(cpu_ms)));
-            (classes.cpu()["camera-port"].as_millis(), classes.sums["camera-port"].memory_bytes)
-        };
-        assert_eq!(read(&mut classes, &[1, 2], 500), (1000, Some(2 * MIB)));
-        assert_eq!(read(&mut classes, &[2, 3], 600), (1700, Some(2 * MIB)));
-        // An id that was given again: less time than before, so another process.
-        assert_eq!(read(&mut classes, &[2, 3], 100), (1900, Some(2 * MIB)));
+        check_cpu(&mut classes, 900, &[], 900);
+        check_cpu(&mut classes, 1800, &[Some(300)], 2100);
+    }
+
+    #[test]
+    fn a_port_that_cannot_be_read_or_ends_just_now_is_neither_forgotten_nor_counted_twice() {
+        let mut classes = Classes::default();
+        check_cpu(&mut classes, 0, &[Some(500), Some(500)], 1000);
+        check_cpu(&mut classes, 0, &[Some(600), None], 1000);
+        check_cpu(&mut classes, 0, &[Some(600), Some(600)], 1200);
+        check_cpu(&mut classes, 600, &[Some(700)], 1300);
     }
 }

@@ -13,8 +13,6 @@ pub struct Usage {
     pub cpu: Duration,
     /// Resident: what it really occupies.
     pub memory_bytes: u64,
-    /// Clock ticks from boot to its start. Tells it from an earlier process with the same id.
-    pub started_ticks: u64,
 }
 
 /// `None`: there is no such process, or it has just ended.
@@ -31,7 +29,7 @@ fn parse(stat: &str, ticks_per_s: u64, page_bytes: u64) -> Option<Usage> {
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
     let ticks = field(14)?.checked_add(field(15)?)?;
     let cpu = Duration::from_secs_f64(ticks as f64 / ticks_per_s as f64);
-    Some(Usage { cpu, memory_bytes: field(24)?.checked_mul(page_bytes)?, started_ticks: field(22)? })
+    Some(Usage { cpu, memory_bytes: field(24)?.checked_mul(page_bytes)? })
 }
 
 #[cfg(test)]
@@ -46,7 +44,7 @@ mod tests {
     fn ticks_are_time_and_pages_are_bytes() {
         let usage = parse(STAT, 100, 4096);
         let cpu = Duration::from_millis(1750);
-        assert_eq!(usage, Some(Usage { cpu, memory_bytes: 2500 * 4096, started_ticks: 987_654 }));
+        assert_eq!(usage, Some(Usage { cpu, memory_bytes: 2500 * 4096 }));
     }
 
     #[test]
@@ -66,7 +64,6 @@ mod tests {
         while read(me).expect("it runs").cpu < before.cpu + Duration::from_millis(30) {
             sum = sum.wrapping_mul(31).wrapping_add(1);
         }
-        assert_eq!(read(me).expect("it runs").started_ticks, before.started_ticks);
     }
 
     #[test]

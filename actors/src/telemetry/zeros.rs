@@ -39,13 +39,13 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("http", "watchtree_steered_total", Some(("act", &["restart", "park", "resume", "inject"]))),
 ];
 
-const SOURCE_FAULTS: Values =
-    &["refused", "not_found", "unauthorized", "silent", "ended", "unreadable", "missing_plugin"];
+const SOURCE_FAULTS: Values = &["refused", "not_found", "unauthorized", "silent", "ended", "unreadable"];
 
 /// Which classes have been prepared.
 #[derive(Default)]
 pub(super) struct Zeros {
     actors: BTreeSet<&'static str>,
+    ports: BTreeSet<&'static str>,
     mailboxes: BTreeSet<&'static str>,
     cameras: BTreeSet<String>,
 }
@@ -54,6 +54,10 @@ impl Zeros {
     pub fn prepare(&mut self, rows: &[(String, Status)]) {
         for (path, status) in rows {
             let class = status.class;
+            // A port's hangs are its own.
+            if status.pid.is_some() && self.ports.insert(class) {
+                hangs(class, &["port"]);
+            }
             // A port's failures are its owner's.
             if status.pid.is_none() && self.actors.insert(class) {
                 actor(class);
@@ -91,15 +95,19 @@ fn actor(class: &'static str) {
     for reason in FailureKind::ALL.map(FailureKind::as_str).iter().chain(RESTARTS_BESIDE) {
         metrics::counter!("watchtree_actor_restarts_total", "class" => class, "reason" => *reason).increment(0);
     }
-    for what in ["waits", "blocked", "silent"] {
-        metrics::counter!("watchtree_actor_hangs_total", "class" => class, "what" => what).increment(0);
-    }
+    hangs(class, &["waits", "blocked", "silent"]);
     for metric in
         ["watchtree_actor_parked_total", "watchtree_actor_resumed_total", "watchtree_supervisor_escalations_total"]
     {
         metrics::counter!(metric, "class" => class).increment(0);
     }
     let _ = metrics::histogram!("watchtree_actor_restart_seconds", "class" => class);
+}
+
+fn hangs(class: &'static str, values: Values) {
+    for what in values {
+        metrics::counter!("watchtree_actor_hangs_total", "class" => class, "what" => *what).increment(0);
+    }
 }
 
 fn mailbox(class: &'static str) {
@@ -121,8 +129,10 @@ fn counted_by(class: &str) {
             }
         }
     }
-    // A link that never was up is down; an outbox or a record that never committed has committed nothing.
+    // A link that never was up is down; an outbox or a record that never committed has committed nothing; of a camera
+    // that never opened no frame has come.
     match class {
+        "session" => drop(metrics::histogram!("watchtree_camera_first_frame_seconds")),
         "relay-link" => drop(metrics::gauge!("watchtree_link_up", "upstream" => "relay")),
         "gpu-link" => drop(metrics::gauge!("watchtree_link_up", "upstream" => "gpu")),
         "outbox" => drop(metrics::histogram!("watchtree_outbox_commit_seconds")),
@@ -159,7 +169,6 @@ mod tests {
             SourceFault::Silent => 3,
             SourceFault::Ended => 4,
             SourceFault::Unreadable => 5,
-            SourceFault::MissingPlugin => 6,
         };
         for fault in [
             SourceFault::Refused,
@@ -168,7 +177,6 @@ mod tests {
             SourceFault::Silent,
             SourceFault::Ended,
             SourceFault::Unreadable,
-            SourceFault::MissingPlugin,
         ] {
             assert_eq!(SOURCE_FAULTS[number(fault)], fault.as_str());
         }

@@ -87,9 +87,11 @@ fn a_gpu_node_lists_models_and_engines() {
     let text = EDGE[..EDGE.find("[[cameras]]").expect("it has cameras")].replace("\"edge\"", "\"gpu\"");
     let text =
         text + "[batcher]\nbatch_max = 2\n[[models]]\nspec = \"squares.toml\"\nengine = \"mock\"\nmock_item_ms = 3\n";
+    let text = text + "turn_ms_max = 9000\n";
     let gpu = gpu_from(&text, Path::new("/etc"), &Vars::new()).expect("it is right");
     let entry = &gpu.models[0];
     assert_eq!((entry.spec.as_path(), entry.engine), (Path::new("/etc/squares.toml"), EngineKind::Mock));
+    assert_eq!(entry.turn_max, Duration::from_secs(9));
     assert_eq!((entry.mock_item_ms, gpu.batcher.batch_max.get(), entry.instances.get()), (3.0, 2, 1));
     let wrong = text.replace("batch_max = 2", "batch_max = 0").replace("\"mock\"", "\"cuda\"");
     let found = gpu_from(&wrong, Path::new("/etc"), &Vars::new()).expect_err("it is wrong").to_string();

@@ -118,7 +118,7 @@ fn names(entry: &ModelEntry, model: &str) -> impl Iterator<Item = String> {
 /// The instances of one model. A model that cannot run is parked; the others go on.
 fn workers_of(entry: &ModelEntry, spec: ModelSpec, pool: Pool, ground: &Ground, terms: &Terms) -> Vec<Node> {
     let mock = MockCost { fixed_ms: entry.mock_fixed_ms, item_ms: entry.mock_item_ms };
-    let port = terms.model_port(ground.ports_dir.join("watchtree-model-port"));
+    let port = terms.model_port(ground.ports_dir.join("watchtree-model-port"), entry.turn_max);
     let worker = Worker { pool, port, spec, engine: entry.engine, mock };
     let node = |name: String| {
         let worker = worker.clone();

@@ -57,8 +57,8 @@ impl Terms {
     }
 
     /// A model's port has something to do while it judges, and one turn of a large model takes its time.
-    pub fn model_port(&self, program: PathBuf) -> PortSpec {
-        self.port(program, TURN_WITHIN)
+    pub fn model_port(&self, program: PathBuf, turn_max: Duration) -> PortSpec {
+        self.port(program, turn_max)
     }
 
     fn port(&self, program: PathBuf, progress_within: Duration) -> PortSpec {
@@ -78,6 +78,3 @@ impl Terms {
 
 /// A port beats four times a second: with less patience, one late beat is a hang.
 const BEATS_WITHIN_MIN: Duration = Duration::from_secs(1);
-
-/// The largest model here takes under a second a picture on one busy core.
-const TURN_WITHIN: Duration = Duration::from_secs(5);

@@ -1,5 +1,6 @@
 //! What a port died of, in words.
 
+use super::log::Said;
 use super::mib;
 use crate::Failure;
 use std::io;
@@ -15,45 +16,53 @@ const SIGNALS_OF_NO_MEMORY: [i32; 5] = [libc::SIGABRT, libc::SIGKILL, libc::SIGS
 pub(super) struct Memory {
     pub last_bytes: u64,
     pub bytes_max: u64,
-    /// It said that it got none.
-    pub told_none: bool,
     /// The kernel has killed for want of memory in its last moments.
     pub kernel_killed: bool,
 }
 
 pub(super) fn not_started(program: &Path, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::TimedOut {
+        return Failure::start(format!("cannot start {}: {error}", program.display()));
+    }
     Failure::start(format!("cannot start {}: {error}; set node.ports_dir to where it is", program.display()))
 }
 
-pub(super) fn is_signal(status: ExitStatus) -> bool {
-    status.signal().is_some()
-}
-
 /// `None` for a clean end.
-pub(super) fn failure(name: &str, status: ExitStatus, memory: Memory) -> Option<Failure> {
+pub(super) fn failure(name: &str, status: ExitStatus, said: &Said, memory: Memory) -> Option<Failure> {
     if let Some(signal) = status.signal() {
-        return Some(failure_of_signal(name, signal, memory));
+        return Some(failure_of_signal(name, signal, said, memory));
     }
     match status.code() {
         Some(0) => None,
-        code => Some(Failure::error(format!("{name} exited with code {}", code.unwrap_or(-1)))),
+        code => {
+            let ended = format!("{name} exited with code {}", code.unwrap_or(-1));
+            Some(Failure::error(with_last_words(ended, said)))
+        }
     }
 }
 
-fn failure_of_signal(name: &str, signal: i32, memory: Memory) -> Failure {
+/// Who gives up by itself says why.
+fn with_last_words(ended: String, said: &Said) -> String {
+    said.last_words.as_ref().map_or(ended.clone(), |words| format!("{ended}: {words}"))
+}
+
+fn failure_of_signal(name: &str, signal: i32, said: &Said, memory: Memory) -> Failure {
     let ended = format!("{name} was ended by {}", signal_name(signal));
     if !SIGNALS_OF_NO_MEMORY.contains(&signal) {
         return Failure::signal(ended);
     }
-    let Memory { last_bytes, bytes_max, told_none, kernel_killed } = memory;
+    let Memory { last_bytes, bytes_max, kernel_killed } = memory;
     let (last, max) = (mib(last_bytes), mib(bytes_max));
-    if told_none {
+    if said.no_memory {
         Failure::oom(format!("{ended} as it got no more memory; it took {last}, the limit is {max}"))
     } else if kernel_killed && signal == libc::SIGKILL {
         Failure::oom(format!("{ended} as the machine has no more memory; it took {last}, its limit is {max}"))
     } else if last_bytes >= bytes_max - bytes_max / 10 {
         Failure::oom(format!("{ended} when it took {last} of memory, the limit is {max}"))
+    } else if signal == libc::SIGABRT {
+        Failure::signal(with_last_words(ended, said))
     } else {
+        // It came from outside, or by surprise.
         Failure::signal(ended)
     }
 }
@@ -80,11 +89,26 @@ mod tests {
     use crate::FailureKind;
 
     const MIB: u64 = 1 << 20;
-    const WELL: Memory = Memory { last_bytes: 50 * MIB, bytes_max: 100 * MIB, told_none: false, kernel_killed: false };
+    const WELL: Memory = Memory { last_bytes: 50 * MIB, bytes_max: 100 * MIB, kernel_killed: false };
+
+    fn check_said(status: i32, said: &Said, memory: Memory, kind: FailureKind, text: &str) {
+        let failure = failure("port", ExitStatus::from_raw(status), said, memory).expect("this is no clean end");
+        assert_eq!((failure.kind, &failure.text[..]), (kind, text));
+    }
 
     fn check(signal: i32, memory: Memory, kind: FailureKind, text: &str) {
-        let failure = failure("port", ExitStatus::from_raw(signal), memory).expect("a signal is no clean end");
-        assert_eq!((failure.kind, &failure.text[..]), (kind, text));
+        check_said(signal, &Said::default(), memory, kind, text);
+    }
+
+    #[test]
+    fn one_that_gives_up_is_told_with_its_last_words_and_one_that_is_killed_is_not() {
+        let said = Said { no_memory: false, last_words: Some("no such library".to_owned()) };
+        let code = 127 << 8;
+        check_said(code, &said, WELL, FailureKind::Error, "port exited with code 127: no such library");
+        check(code, WELL, FailureKind::Error, "port exited with code 127");
+        check_said(libc::SIGABRT, &said, WELL, FailureKind::Signal, "port was ended by SIGABRT: no such library");
+        check_said(libc::SIGKILL, &said, WELL, FailureKind::Signal, "port was ended by SIGKILL");
+        assert_eq!(failure("port", ExitStatus::from_raw(0), &said, WELL), None);
     }
 
     #[test]
@@ -106,9 +130,9 @@ mod tests {
 
     #[test]
     fn one_that_said_so_ran_out_of_memory() {
-        let told = Memory { told_none: true, ..WELL };
+        let said = Said { no_memory: true, last_words: Some("memory allocation of 9 bytes failed".to_owned()) };
         let text = "port was ended by SIGABRT as it got no more memory; it took 50 MiB, the limit is 100 MiB";
-        check(libc::SIGABRT, told, FailureKind::Oom, text);
+        check_said(libc::SIGABRT, &said, WELL, FailureKind::Oom, text);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What a port prints, in the node's log under the port's path.
 //!
 //!   stdout, stderr ──lines──▶ [log] ──as many as there is room for──▶ the node's log
+//!                               └─ the last of stderr ─▶ the failure's text
 
+use super::last_words::LastWords;
+use super::pulse::in_looks;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{ChildStderr, ChildStdout};
@@ -19,8 +22,8 @@ const LINE_BYTES_MAX: usize = 2000;
 /// Lines of one port in [`EACH`]; what it says beyond is counted, and the count is told.
 const LINES_MAX: usize = 100;
 const EACH: Duration = Duration::from_secs(1);
-/// A dead process says no more, so its pipe ends at once.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// A dead process says no more, so its pipe ends at once, if the machine has time to read it.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 /// How Rust, GLib and C++ say it before they abort.
 const NO_MEMORY: [&str; 3] = ["memory allocation of ", "failed to allocate ", "std::bad_alloc"];
 
@@ -28,13 +31,15 @@ const NO_MEMORY: [&str; 3] = ["memory allocation of ", "failed to allocate ", "s
 pub(super) struct Log {
     readers: Vec<JoinHandle<()>>,
     no_memory: Arc<AtomicBool>,
+    last_words: Arc<Mutex<LastWords>>,
     /// Of both pipes.
     room: Arc<Mutex<Room>>,
 }
 
 impl Log {
     pub fn new() -> Self {
-        Self { readers: Vec::new(), no_memory: Arc::default(), room: Arc::new(Mutex::new(Room::new(Instant::now()))) }
+        let room = Arc::new(Mutex::new(Room::new(Instant::now())));
+        Self { readers: Vec::new(), no_memory: Arc::default(), last_words: Arc::default(), room }
     }
 
     pub fn forward_all(
@@ -43,31 +48,49 @@ impl Log {
         path: &str,
         program: &'static str,
     ) -> io::Result<()> {
-        stdout.map_or(Ok(()), |stdout| self.forward(stdout, path, program))?;
-        stderr.map_or(Ok(()), |stderr| self.forward(stderr, path, program))
+        let told = |last_words| Lines {
+            path: path.to_owned(),
+            program,
+            no_memory: self.no_memory.clone(),
+            last_words,
+            room: self.room.clone(),
+        };
+        let (of_stdout, of_stderr) = (told(None), told(Some(self.last_words.clone())));
+        stdout.map_or(Ok(()), |stdout| self.read(stdout, of_stdout))?;
+        stderr.map_or(Ok(()), |stderr| self.read(stderr, of_stderr))
     }
 
-    fn forward(&mut self, from: impl Into<OwnedFd>, path: &str, program: &'static str) -> io::Result<()> {
+    fn read(&mut self, from: impl Into<OwnedFd>, lines: Lines) -> io::Result<()> {
         let from = pipe::Receiver::from_owned_fd(from.into())?;
-        let (no_memory, room) = (self.no_memory.clone(), self.room.clone());
-        let log = Lines { path: path.to_owned(), program, no_memory, room };
-        self.readers.push(tokio::spawn(log.forward(from)));
+        self.readers.push(tokio::spawn(lines.forward(from)));
         Ok(())
     }
 
-    /// Whether the port, which is dead, ran out of memory by its own account.
-    pub async fn told_no_memory(&mut self) -> bool {
+    /// What the port, which is dead, said of its end.
+    pub async fn of_the_end(&mut self) -> Said {
         for reader in self.readers.iter_mut().filter(|reader| !reader.is_finished()) {
-            let _ = timeout(LAST_WORDS, reader).await;
+            let _ = in_looks(LAST_WORDS_WITHIN, reader).await;
         }
-        self.no_memory.load(Ordering::Relaxed)
+        let last_words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        Said { no_memory: self.no_memory.load(Ordering::Relaxed), last_words: last_words.by(Instant::now()) }
     }
+}
+
+/// A dead port's own account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// It ran out of memory.
+    pub no_memory: bool,
+    /// Why it gave up, if it said so.
+    pub last_words: Option<String>,
 }
 
 struct Lines {
     path: String,
     program: &'static str,
     no_memory: Arc<AtomicBool>,
+    /// `None` for what is not told of failures.
+    last_words: Option<Arc<Mutex<LastWords>>>,
     room: Arc<Mutex<Room>>,
 }
 
@@ -109,6 +132,9 @@ impl Lines {
             self.no_memory.store(true, Ordering::Relaxed);
         }
         let now = Instant::now();
+        if let Some(last_words) = &self.last_words {
+            last_words.lock().unwrap_or_else(PoisonError::into_inner).hear(&text, now);
+        }
         self.tell_left_out(|room| room.by(now));
         if self.room().take(now) {
             info!(path = %self.path, program = self.program, "{}", text.trim_end());

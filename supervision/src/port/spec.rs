@@ -20,7 +20,7 @@ pub struct PortSpec {
     pub env: Vec<(String, String)>,
     /// The longest message either side may send.
     pub message_bytes_max: usize,
-    /// From spawn to hello.
+    /// For the system to load the program, and then for the program to say hello.
     pub start_within: Duration,
     /// Silence longer than this is a hang.
     pub beat_within: Duration,

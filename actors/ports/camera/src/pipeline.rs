@@ -5,7 +5,7 @@
 //!
 //! The dotted links are made once the source has told what it carries.
 
-use crate::fault::Trouble;
+use crate::fault::{Fault, Trouble};
 use crate::parts::{self, CODECS, Codec, Missing, make};
 use crate::tap::Tap;
 use gstreamer as gst;
@@ -36,16 +36,17 @@ pub struct Pipeline {
     scale: gst::Element,
     size: gst::Element,
     source: Arc<Source>,
-    trouble: Arc<Mutex<Option<Trouble>>>,
+    fault: Arc<Mutex<Option<Fault>>>,
 }
 
 impl Pipeline {
-    pub fn build(source: &Source) -> Result<Self, Trouble> {
+    pub fn build(source: &Source) -> Result<Self, Fault> {
         let file = source.url.strip_prefix("file://");
         if file.is_none() && !source.url.starts_with("rtsp://") && !source.url.starts_with("rtsps://") {
-            return Err(Trouble::new(source, SourceFault::Unreadable, "use rtsp://host/path or file:///path"));
+            let what = "use rtsp://host/path or file:///path";
+            return Err(Fault::Source(Trouble::new(source, SourceFault::Unreadable, what)));
         }
-        let missing = |missing: Missing| Trouble::new(source, SourceFault::MissingPlugin, &missing.to_string());
+        let missing = |missing: Missing| Fault::Ours(missing.to_string());
         parts::check(file.is_some()).map_err(missing)?;
         let pipeline = Self::tail(source, file.is_some()).map_err(missing)?;
         match file {
@@ -56,8 +57,8 @@ impl Pipeline {
     }
 
     /// Why a callback gave up, if one did.
-    pub fn take_trouble(&self) -> Option<Trouble> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub fn take_fault(&self) -> Option<Fault> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn tail(source: &Source, is_file: bool) -> Result<Self, Missing> {
@@ -82,7 +83,7 @@ impl Pipeline {
             scale,
             size,
             source: Arc::new(source.clone()),
-            trouble: Arc::default(),
+            fault: Arc::default(),
         })
     }
 
@@ -143,7 +144,7 @@ impl Pipeline {
             match CODECS.iter().find(|codec| codec.caps == name) {
                 Some(codec) => this.attach(pad, codec, &[]),
                 None if name.starts_with("video/") || name.starts_with("image/") => {
-                    this.fail(SourceFault::Unreadable, &format!("carries {name}; use H.264 or H.265"));
+                    this.unreadable(&format!("carries {name}; use H.264 or H.265"));
                 }
                 // Sound or subtitles: left unlinked.
                 None => seen.lock().unwrap_or_else(PoisonError::into_inner).push(name),
@@ -170,14 +171,14 @@ impl Pipeline {
         });
         let (name, chain) = match attached {
             Ok(attached) => attached,
-            Err(missing) => return self.fail(SourceFault::MissingPlugin, &missing.to_string()),
+            Err(missing) => return self.fail(Fault::Ours(missing.to_string())),
         };
         let _ = self.decoder.set((codec.name, name));
         for element in &chain {
             tune(element);
         }
         if let Err(error) = self.link(pad, &chain) {
-            self.fail(SourceFault::Unreadable, &format!("its {} cannot be decoded ({error})", codec.name));
+            self.fail(Fault::Ours(format!("the pipeline for {} cannot be put together: {error}", codec.name)));
         }
     }
 
@@ -206,13 +207,17 @@ impl Pipeline {
     fn expect_video(&self, offered: &str) {
         if self.decoder.get().is_none() {
             let offered = if offered.is_empty() { "nothing" } else { offered };
-            self.fail(SourceFault::Unreadable, &format!("offers {offered}; set it to H.264 or H.265 video"));
+            self.unreadable(&format!("offers {offered}; set it to H.264 or H.265 video"));
         }
     }
 
+    fn unreadable(&self, what: &str) {
+        self.fail(Fault::Source(Trouble::new(&self.source, SourceFault::Unreadable, what)));
+    }
+
     /// Called from GStreamer's threads: keeps the reason and wakes the session.
-    fn fail(&self, fault: SourceFault, what: &str) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(Trouble::new(&self.source, fault, what));
+    fn fail(&self, fault: Fault) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
         let wake = gst::message::Application::new(gst::Structure::new_empty("trouble"));
         let _ = self.gst.post_message(wake);
     }
@@ -283,8 +288,8 @@ mod tests {
     #[test]
     fn a_source_that_is_no_address_is_refused_with_the_way_out() {
         let wrong = Source { url: "/dev/video0".to_owned(), ..source(640, false) };
-        let trouble = Pipeline::build(&wrong).err().expect("it is no address");
-        assert!(trouble.text.contains("rtsp://"), "{}", trouble.text);
+        let fault = Pipeline::build(&wrong).err().expect("it is no address");
+        assert!(matches!(&fault, Fault::Source(trouble) if trouble.text.contains("rtsp://")), "{fault:?}");
     }
 
     proptest! {

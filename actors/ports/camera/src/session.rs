@@ -9,7 +9,7 @@
 //! Each turn of the watchdog says that we get on, unless the handover or the pipeline is stuck.
 
 use crate::Node;
-use crate::fault::Trouble;
+use crate::fault::{Fault, Trouble};
 use crate::handover::{HandoverError, Pace, hand_over};
 use crate::pipeline::Pipeline;
 use crate::tap::Pulse;
@@ -36,6 +36,9 @@ const DECODE_MS_MAX: u64 = 5_000;
 /// How long a pipeline may take to be taken down. The process ends anyway.
 const CLOSE_MS_MAX: u64 = 300;
 
+/// Longer than anything waits on its way into the pipeline, which over TCP is in order: a thread of it is blocked.
+const HELD_UP_MS_MAX: u64 = 300;
+
 /// How a session came to its end.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
@@ -46,11 +49,29 @@ pub enum End {
     Failed(Trouble),
 }
 
+/// A session that no source is to blame for.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    #[error("{0}")]
+    Pipeline(String),
+}
+
+impl Fault {
+    fn into_end(self) -> Result<End, Broken> {
+        match self {
+            Self::Source(trouble) => Ok(End::Failed(trouble)),
+            Self::Ours(text) => Err(Broken::Pipeline(text)),
+        }
+    }
+}
+
 /// Returns when the source ends, fails, or the node says stop.
-pub fn run(source: &Source, node: &Node) -> Result<End, HandoverError> {
+pub fn run(source: &Source, node: &Node) -> Result<End, Broken> {
     let pipeline = match Pipeline::build(source) {
         Ok(pipeline) => pipeline,
-        Err(trouble) => return Ok(End::Failed(trouble)),
+        Err(fault) => return fault.into_end(),
     };
     (node.gets_on)();
     // A failure to start is told on the bus as well, with more to say.
@@ -77,11 +98,11 @@ struct Handover {
 
 impl Handover {
     /// Frames may still be on their way to a node that reads slowly; none may be lost.
-    fn finish(&self, gets_on: &dyn Fn()) -> Result<End, HandoverError> {
+    fn finish(&self, gets_on: &dyn Fn()) -> Result<End, Broken> {
         let mut last = 0;
         loop {
             match self.handed.recv_timeout(Duration::from_millis(TICK_MS)) {
-                Ok(handed) => return handed.map(|()| End::Played),
+                Ok(handed) => return Ok(handed.map(|()| End::Played)?),
                 Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(End::Played),
                 Err(mpsc::RecvTimeoutError::Timeout) if self.pace.gets_on(&mut last) => gets_on(),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -90,24 +111,24 @@ impl Handover {
     }
 }
 
-fn watch(source: &Source, pipeline: &Pipeline, node: &Node, handover: &Handover) -> Result<End, HandoverError> {
+fn watch(source: &Source, pipeline: &Pipeline, node: &Node, handover: &Handover) -> Result<End, Broken> {
     let bus = pipeline.gst.bus().expect("a pipeline has a bus");
     let is_live = !source.url.starts_with("file:");
     let wanted = [gst::MessageType::Error, gst::MessageType::Eos, gst::MessageType::Application];
-    let mut last = 0;
+    let (mut last, mut last_packet) = (0, None);
     loop {
         if node.stop.load(Ordering::Relaxed) {
             return Ok(End::Stopped);
         }
         let message = bus.timed_pop_filtered(gst::ClockTime::from_mseconds(TICK_MS), &wanted);
         // Looked at first: what a callback knows is more precise than the error that follows from it.
-        if let Some(trouble) = pipeline.take_trouble() {
-            return Ok(End::Failed(trouble));
+        if let Some(fault) = pipeline.take_fault() {
+            return fault.into_end();
         }
         match message.as_ref().map(|message| message.view()) {
             Some(gst::MessageView::Error(error)) => {
-                let debug = error.debug();
-                return Ok(End::Failed(Trouble::from_error(source, &error.error(), debug.as_deref())));
+                let (debug, decodes) = (error.debug(), pipeline.tap.native_size().is_some());
+                return Fault::from_error(source, &error.error(), debug.as_deref(), decodes).into_end();
             }
             // A live source that is gone says so with an orderly end.
             Some(gst::MessageView::Eos(_)) if is_live => {
@@ -118,13 +139,15 @@ fn watch(source: &Source, pipeline: &Pipeline, node: &Node, handover: &Handover)
             _ => {}
         }
         if let Ok(Err(error)) = handover.handed.try_recv() {
-            return Err(error);
+            return Err(error.into());
         }
         let (pulse, stall_ms) = (pipeline.tap.pulse(), u64::from(source.stall_ms));
         // The node finds a port that does not get on; what the source does cannot be told from here.
         // With every frame, a pipeline rightly waits for a node that reads slowly.
-        let stuck = is_live && !source.every_frame && is_stuck(pulse, stall_ms);
-        if handover.pace.gets_on(&mut last) && !stuck {
+        let has_to_flow = is_live && !source.every_frame;
+        let stuck = has_to_flow && is_stuck(pulse);
+        let flows = pulse.packet != std::mem::replace(&mut last_packet, pulse.packet) || !is_held_up(pulse);
+        if handover.pace.gets_on(&mut last) && !stuck && (flows || !has_to_flow) {
             (node.gets_on)();
         }
         if is_live
@@ -136,12 +159,18 @@ fn watch(source: &Source, pipeline: &Pipeline, node: &Node, handover: &Handover)
     }
 }
 
-/// What comes out of the socket does not get into the pipeline: a thread of the pipeline is blocked or spins.
-/// In order, as over TCP, nothing waits between the two for longer than the jitter time.
-fn is_stuck(pulse: Pulse, stall_ms: u64) -> bool {
+/// What comes out of the socket does not get into the pipeline: a thread of the pipeline is blocked or spins. The
+/// source is not to be judged by what goes in.
+fn is_stuck(pulse: Pulse) -> bool {
     let (Some(received), Some(packet)) = (pulse.received, pulse.packet) else { return false };
-    let stalled = Duration::from_millis(stall_ms / 2);
-    received.saturating_sub(packet) > stalled && pulse.now.saturating_sub(packet) > stalled
+    received.saturating_sub(packet) > Duration::from_millis(HELD_UP_MS_MAX)
+}
+
+/// Something has just come that has not gone in yet. Mostly it does within moments; if it does not, the time until
+/// we are stuck counts as well.
+fn is_held_up(pulse: Pulse) -> bool {
+    let (Some(received), Some(packet)) = (pulse.received, pulse.packet) else { return false };
+    received > packet && pulse.now.saturating_sub(received) <= Duration::from_millis(HELD_UP_MS_MAX)
 }
 
 /// The watchdog's verdict on a live source; `None` while all is well.
@@ -242,11 +271,33 @@ mod tests {
             packet: Some(Duration::from_millis(packet)),
             ..Pulse::default()
         };
-        assert!(!is_stuck(pulse(10_100, 10_050, 10_050), STALL_MS));
-        assert!(!is_stuck(pulse(30_000, 10_000, 10_000), STALL_MS), "nothing comes, so nothing goes in");
-        assert!(!is_stuck(pulse(10_300, 10_290, 10_000), STALL_MS), "a moment's wait");
-        assert!(is_stuck(pulse(11_000, 10_990, 10_000), STALL_MS), "it comes and does not go in");
-        assert!(!is_stuck(Pulse { packet: None, ..pulse(11_000, 10_990, 0) }, STALL_MS), "not linked yet");
+        let states = |pulse| (is_held_up(pulse), is_stuck(pulse));
+        assert_eq!(states(pulse(10_100, 10_050, 10_050)), (false, false), "all of it has gone in");
+        assert_eq!(states(pulse(30_000, 10_000, 10_000)), (false, false), "nothing comes, so nothing goes in");
+        assert_eq!(states(pulse(10_300, 10_290, 10_000)), (true, false), "a moment's wait");
+        assert_eq!(
+            states(pulse(10_800, 10_290, 10_000)),
+            (false, false),
+            "the last was thrown away, and no more comes"
+        );
+        assert_eq!(states(pulse(10_310, 10_301, 10_000)), (true, true), "it comes and does not go in");
+        let slow = pulse(11_500, 11_000, 10_000);
+        assert_eq!(states(slow), (false, true), "one frame a second comes and does not go in");
+        let unlinked = Pulse { packet: None, ..pulse(11_000, 10_990, 0) };
+        assert_eq!(states(unlinked), (false, false), "not linked yet");
+    }
+
+    #[test]
+    fn a_pipeline_is_found_stuck_before_its_camera_is_called_silent() {
+        let beats_ms = |every_ms: u64| (0..).map(move |n| 10_000 + n * every_ms);
+        for every_ms in [1, 40, 200, 1000, STALL_MS] {
+            // Whatever was received after the packet at ten seconds does not go in.
+            let received = beats_ms(every_ms).take_while(|at| *at <= 10_000 + STALL_MS).last().expect("the first");
+            let at = |ms| Some(Duration::from_millis(ms));
+            let now = Duration::from_millis(10_000 + STALL_MS);
+            let pulse = Pulse { now, received: at(received), packet: at(10_000), unit: at(10_000), frame: at(10_000) };
+            assert!(is_stuck(pulse), "with a packet every {every_ms} ms: {pulse:?}");
+        }
     }
 
     #[test]
