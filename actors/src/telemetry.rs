@@ -95,6 +95,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (Counter, "watchtree_camera_source_failures_total", "A camera's source failed, by camera and reason."),
     (Histogram, "watchtree_camera_first_frame_seconds", "From the start of a camera's port to its first frame."),
+    (Gauge, "watchtree_threads_blocked", "Threads that actors still block which were fenced."),
     (Gauge, "watchtree_camera_blind", "1 while nobody judges this camera's frames, by camera."),
     (Counter, "watchtree_inference_outcomes_total", "A frame that this edge submitted was settled, by outcome."),
     (Counter, "watchtree_inference_late_verdicts_total", "A verdict came for a frame that had been settled already."),
@@ -142,6 +143,7 @@ impl Recorder {
         seen.classes.add_up(ended, &rows, process::read);
         seen.classes.show();
         show_states(&rows);
+        metrics::gauge!("watchtree_threads_blocked").set(roll.blocked() as f64);
         show_life(self.0.started, roll.history().last_end());
         self.0.handle.run_upkeep();
         let cpu = seen

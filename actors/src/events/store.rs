@@ -293,11 +293,12 @@ impl StoreState {
     fn read(&mut self, work: Read, permit: OwnedSemaphorePermit, cx: &mut Context<Msg>) {
         // Dropping `work` is the answer.
         let Some(file) = self.file.clone() else { return };
-        let path = self.path.clone();
+        // A read that nobody can end has the file in its hands for as long as it takes.
+        let (path, held) = (self.path.clone(), cx.token());
         cx.spawn(async move {
             let done = spawn_blocking(move || {
                 let done = work(&file);
-                drop(permit);
+                drop((file, permit, held));
                 done
             });
             match done.await {

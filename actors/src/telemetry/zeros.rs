@@ -114,7 +114,7 @@ fn mailbox(class: &'static str) {
     for reason in ["full", "gone"] {
         metrics::counter!("watchtree_mailbox_refused_total", "class" => class, "reason" => reason).increment(0);
     }
-    for reason in ["died", "closed"] {
+    for reason in ["died", "closed", "fenced"] {
         metrics::counter!("watchtree_mailbox_lost_total", "class" => class, "reason" => reason).increment(0);
     }
     metrics::counter!("watchtree_mailbox_dropped_total", "class" => class).increment(0);

@@ -34,7 +34,7 @@ impl ServiceCx {
 
     /// For work that the service spawns: a thread that it blocks is blocked by this service, and it ends, with `None`,
     /// when a successor has taken over.
-    pub fn watched<T>(&self, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+    pub fn watched<F: Future>(&self, work: F) -> impl Future<Output = Option<F::Output>> + use<F> {
         let pulse = self.pulse.clone();
         async move { pulse.fence.clone().run_until_cancelled_owned(inside(pulse, work)).await }
     }

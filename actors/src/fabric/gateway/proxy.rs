@@ -64,7 +64,10 @@ impl Proxy {
         loop {
             tokio::select! {
                 pending = connection.accept_bi() => match pending {
-                    Ok(pending) => drop(streams.spawn(self.clone().open(visit.clone(), pending).in_current_span())),
+                    Ok(pending) => {
+                        let open = self.clone().open(visit.clone(), pending).in_current_span();
+                        streams.spawn(cx.watched(open));
+                    }
                     Err(lost) => return Ok(lost.to_string()),
                 },
                 // Where a desk takes frames, it accepts them itself.
