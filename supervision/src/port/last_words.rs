@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 const CHARS_MAX: usize = 200;
 /// What was said longer ago is about something else.
 const AGE_MAX: Duration = Duration::from_secs(5);
+
 /// The last line, or what a panic said: where it was follows then, and advice.
 #[derive(Debug, Default)]
 pub(super) struct LastWords {
