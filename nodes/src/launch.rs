@@ -13,7 +13,7 @@ use protocol::{Identity, Role};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use supervision::{Failure, FailureKind, History, LastEnd, Roll, Root, State, Tree, watchdog};
+use supervision::{Failure, FailureKind, History, LastEnd, Roll, Root, State, Tree};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
@@ -168,8 +168,6 @@ async fn live(
         tree_ran.set(true);
         info!("started");
         notify.ready();
-        // From here on: a start that takes long has a limit of its own in every child.
-        let _heart = watchdog::heart(history.clone());
         tokio::select! {
             failure = root.failed() => anyhow::bail!("the node's tree failed: {failure}"),
             () = told(&mut terminate, &mut interrupt) => info!("told to stop"),

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// A supervisor that starts or stops other children answers when it is done; whoever waits less is told that it goes on.
-const ANSWER_WITHIN: Duration = Duration::from_secs(300);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 /// Paths told to somebody who mistyped one.
 const SUGGESTIONS_MAX: usize = 3;
 

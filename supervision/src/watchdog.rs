@@ -30,9 +30,9 @@ use tracing::error;
 pub const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A store or the event loop is blocked (EX_SOFTWARE of sysexits.h): whoever started the node starts it again.
 pub const EXIT_BLOCKED: i32 = 70;
-/// A supervisor waits for each thing that it does with a deadline; one that has not heard of a hang after so long
-/// never will, and with it goes what it is there for.
-const HEARD_WITHIN: Duration = Duration::from_secs(120);
+/// A supervisor waits for each thing that it does with a deadline, and may stop many children one by one; one that has
+/// not heard of a hang after so long never will, and with it goes what it is there for.
+const HEARD_WITHIN: Duration = crate::steer::ANSWER_WITHIN;
 
 /// How a hang was found: the label of its metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -78,22 +78,18 @@ impl Admin {
                 tx.send(&Reply::Done).await
             }
             Request::Tree { path: None } => {
-                let _one_at_a_time = self.looks.turn(who).await;
+                let _turn = self.looks.turn(who).await;
                 self.trees(&sees, tx).await
             }
             Request::Tree { path: Some(path) } => match self.site.tree_at(&path, &sees).await {
                 Ok(shown) => {
-                    let reply = match shown {
-                        Shown::Tree(tree) => Reply::Node(tree),
-                        Shown::Missing { node, why } => Reply::Missing { node, why: limits::short_text(&why) },
-                    };
-                    tx.send(&reply).await?;
+                    show(shown, tx).await?;
                     tx.send(&Reply::Done).await
                 }
                 Err(why) => refuse(&why, tx).await,
             },
             Request::Failures { path, limit } => {
-                let _one_at_a_time = self.looks.turn(who).await;
+                let _turn = self.looks.turn(who).await;
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(FAILURES_MAX);
                 match self.site.failures(path.as_deref(), limit, &sees).await {
                     Ok(failures) => list(failures, tx).await,
@@ -117,15 +113,8 @@ impl Admin {
 
     async fn trees(&self, sees: &Sees, tx: &mut Tx) -> Result<(), SendError> {
         let mut trees = pin!(self.site.trees(sees));
-        while let Some(tree) = trees.next().await {
-            let node = tree.node.clone();
-            match tx.send(&Reply::Node(Box::new(tree))).await {
-                // One node's tree must not keep those of all others from whoever asks.
-                Err(too_large @ SendError::TooLarge { .. }) => {
-                    tx.send(&Reply::Missing { node, why: too_large.to_string() }).await?;
-                }
-                sent => sent?,
-            }
+        while let Some(shown) = trees.next().await {
+            show(shown, tx).await?;
         }
         tx.send(&Reply::Done).await
     }
@@ -133,6 +122,21 @@ impl Admin {
     fn no_record(&self) -> String {
         format!("{} keeps no record of events; ask a relay", self.site.facts.node)
     }
+}
+
+async fn show(shown: Shown, tx: &mut Tx) -> Result<(), SendError> {
+    let (node, why) = match shown {
+        Shown::Missing { node, why } => (node, why),
+        Shown::Tree(tree) => {
+            let node = tree.node.clone();
+            match tx.send(&Reply::Node(tree)).await {
+                // One node's tree must not keep those of all others from whoever asks.
+                Err(too_large @ SendError::TooLarge { .. }) => (node, too_large.to_string()),
+                sent => return sent,
+            }
+        }
+    };
+    tx.send(&Reply::Missing { node, why: limits::short_text(&why) }).await
 }
 
 /// For the log: a request is as long as its sender likes, up to a whole message.

@@ -36,8 +36,8 @@ enum Look {
     AtOnce(Probe),
     /// Waits for a disk or an actor: the health actor looks, others read what it found.
     Apart(Arc<Pulse>),
-    /// Of parts that come and go, each by its name.
-    Each(ProbeEach),
+    /// Of nodes that come and go, each by its name.
+    Nodes(ProbeEach),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +47,9 @@ pub struct Check {
     /// A node is ready only if all its needed parts are well.
     pub needed: bool,
     pub text: String,
+    /// Another node, which tells of itself: whoever may see this one may not see each of those.
+    #[serde(skip)]
+    pub is_a_node: bool,
 }
 
 impl Check {
@@ -85,9 +88,9 @@ impl Health {
         self.add(Part { name: name.into(), needed: false, look: Look::AtOnce(Arc::new(probe)) });
     }
 
-    /// As [`Self::shows`], of all that there are at the moment. Never waits.
-    pub fn shows_each(&self, probe: impl Fn() -> Vec<(String, Finding)> + Send + Sync + 'static) {
-        self.add(Part { name: String::new(), needed: false, look: Look::Each(Arc::new(probe)) });
+    /// As [`Self::shows`], of the nodes that are known at the moment. Never waits.
+    pub fn shows_nodes(&self, probe: impl Fn() -> Vec<(String, Finding)> + Send + Sync + 'static) {
+        self.add(Part { name: String::new(), needed: false, look: Look::Nodes(Arc::new(probe)) });
     }
 
     pub fn checks(&self) -> Vec<Check> {
@@ -103,7 +106,7 @@ impl Health {
     pub(crate) fn due(&self, now: Instant) -> Vec<impl Future<Output = ()> + Send + use<>> {
         let parts = self.parts().into_iter().filter_map(|part| match part.look {
             Look::Apart(pulse) => Some(pulse),
-            Look::AtOnce(_) | Look::Each(_) => None,
+            Look::AtOnce(_) | Look::Nodes(_) => None,
         });
         parts.filter(|pulse| pulse.is_due(now)).map(Pulse::look).collect()
     }
@@ -126,14 +129,15 @@ pub fn ready(checks: &[Check]) -> bool {
 impl Part {
     fn checks(self) -> Vec<Check> {
         let Self { name, needed, look } = self;
+        let is_a_node = matches!(look, Look::Nodes(_));
         let found = match look {
             Look::AtOnce(probe) => vec![(name, probe())],
             Look::Apart(pulse) => vec![(name, pulse.finding(Instant::now()))],
-            Look::Each(probe) => probe(),
+            Look::Nodes(probe) => probe(),
         };
         let check = |(name, finding): (String, Finding)| {
             let ok = finding.is_ok();
-            Check { name, ok, needed, text: finding.unwrap_or_else(|reason| reason) }
+            Check { name, ok, needed, text: finding.unwrap_or_else(|reason| reason), is_a_node }
         };
         found.into_iter().map(check).collect()
     }
@@ -154,11 +158,11 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_come_and_go_are_shown_one_by_one_and_not_needed() {
+    fn nodes_that_come_and_go_are_shown_one_by_one_and_not_needed() {
         let health = Health::default();
         let peers = Arc::new(Mutex::new(vec![("peer yard".to_owned(), Ok("linked".to_owned()))]));
         let shown = peers.clone();
-        health.shows_each(move || shown.lock().expect("nobody panics").clone());
+        health.shows_nodes(move || shown.lock().expect("nobody panics").clone());
         assert_eq!(health.checks().iter().map(Check::line).collect::<Vec<_>>(), ["peer yard: linked"]);
         peers.lock().expect("nobody panics").push(("peer barn".to_owned(), Err("is gone".to_owned())));
         let checks = health.checks();

@@ -28,8 +28,11 @@ use std::time::Duration;
 use supervision::{Failure, ServiceCx};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+/// Looks at all nodes whose answers are in memory at once. When full, the next waits for its turn.
+const LOOKS_MAX: usize = 1;
 /// After a look at itself that failed.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Somebody may hold all of this process's descriptors for a moment; the watchdog has the patience.
@@ -41,6 +44,8 @@ pub struct Http {
     site: Site,
     recorder: Recorder,
     store: Option<EventStore>,
+    /// Looks at all nodes, one at a time.
+    looks: Arc<Semaphore>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +61,7 @@ impl Http {
     pub fn bind(addr: SocketAddr, site: Site, recorder: Recorder, store: Option<EventStore>) -> Result<Self, NotBound> {
         let bound = std::net::TcpListener::bind(addr).and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
         let socket = Arc::new(bound.map_err(|why| NotBound { addr, why })?);
-        Ok(Self { socket, site, recorder, store })
+        Ok(Self { socket, site, recorder, store, looks: Arc::new(Semaphore::new(LOOKS_MAX)) })
     }
 
     pub async fn run(self, cx: ServiceCx) -> Result<(), Failure> {

@@ -27,7 +27,7 @@ pub async fn keep(health: Health, notify: Notify, cx: ServiceCx) -> Result<(), F
         tokio::select! {
             _ = round.tick() => {
                 let now = Instant::now();
-                health.due(now).into_iter().for_each(|look| drop(looks.spawn(look)));
+                health.due(now).into_iter().for_each(|look| drop(looks.spawn(cx.watched(look))));
                 let checks = health.checks();
                 if let Some(change) = readiness.judge(&checks, now) {
                     change.tell(&notify, &cx);
@@ -132,7 +132,13 @@ mod tests {
         let told: Vec<String> = course
             .iter()
             .filter_map(|(at_s, failing)| {
-                let part = |name: &str, ok| Check { name: name.to_owned(), ok, needed: true, text: "why".to_owned() };
+                let part = |name: &str, ok| Check {
+                    name: name.to_owned(),
+                    ok,
+                    needed: true,
+                    text: "why".to_owned(),
+                    is_a_node: false,
+                };
                 let mut checks: Vec<Check> = failing.iter().map(|name| part(name, false)).collect();
                 checks.extend([part("http", true), Check { needed: false, ..part("gpu-link", false) }]);
                 let change = readiness.judge(&checks, began + Duration::from_secs_f32(*at_s));

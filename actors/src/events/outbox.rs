@@ -307,11 +307,14 @@ impl OutboxState {
             (false, ..) => block_in_place(|| file.append(batch, Timestamp::now(), entries_max)).map(Some),
         };
         match done {
-            Ok(None) if retry => self.well_again(cx),
-            Ok(None) => {}
-            Ok(Some(appended)) => {
-                metrics::histogram!("watchtree_outbox_commit_seconds").record(began.elapsed().as_secs_f64());
-                self.accepted(&appended);
+            Ok(appended) => {
+                if let Some(appended) = appended {
+                    metrics::histogram!("watchtree_outbox_commit_seconds").record(began.elapsed().as_secs_f64());
+                    self.accepted(&appended);
+                }
+                if retry {
+                    self.well_again(cx);
+                }
             }
             Err(full) if full.is_full() => self.reopen(&full, cx)?,
             Err(failed) => return Err(failed.failure(&self.path)),
@@ -360,6 +363,7 @@ impl OutboxState {
         }
         refused(self.waiting.len() as u64);
         self.waiting.clear();
+        self.batch.clear();
         self.file = None;
         self.file = Some(block_in_place(|| OutboxFile::open(&self.path))?);
         let accepted = self.file().mark().accepted;

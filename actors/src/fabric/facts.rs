@@ -142,9 +142,10 @@ impl Facts {
     }
 }
 
-/// What is not well, what is needed first; of a hundred peers that are gone some stand for all.
+/// What is not well, what is needed first; of a hundred parts some stand for all. Other nodes are not told of here: this
+/// goes to every tenant, and each sees its own nodes in their list.
 fn notes(checks: &[Check]) -> Vec<String> {
-    let mut failing: Vec<&Check> = checks.iter().filter(|check| !check.ok).collect();
+    let mut failing: Vec<&Check> = checks.iter().filter(|check| !check.ok && !check.is_a_node).collect();
     failing.sort_by_key(|check| !check.needed);
     let more = failing.len().saturating_sub(NOTES_MAX);
     let notes = failing.into_iter().take(NOTES_MAX).map(|check| limits::short_text(&check.line()));

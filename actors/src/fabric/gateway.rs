@@ -77,7 +77,7 @@ impl Gateway {
                         continue;
                     }
                     let span = tracing::info_span!("arrives", from = %incoming.remote_addr());
-                    arriving.spawn(self.clone().admit(incoming).instrument(span));
+                    arriving.spawn(cx.watched(self.clone().admit(incoming).instrument(span)));
                 }
                 Some(ended) = arriving.join_next(), if !arriving.is_empty() => {
                     if let Err(error) = ended {

@@ -10,6 +10,7 @@ use super::facts::{Facts, SOFTWARE, Steering, audit};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use protocol::Role;
+use protocol::admin::Steered;
 use protocol::link::{Down, Open, Up};
 use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +31,7 @@ const WELCOME_WITHIN: Duration = Duration::from_secs(5);
 const SENT_WITHIN: Duration = Duration::from_secs(5);
 /// Acts of operators under way on this node. When full, the next is refused.
 const ACTS_MAX: usize = 8;
-/// Acts that took long and whose end the peer is told too. When full, the end of the next is on this node's log alone.
+/// Acts that took long and whose end the peer is told too. When full, it is told that it will not hear of the next.
 const ENDS_MAX: usize = 8;
 /// For the last words on an orderly stop.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
@@ -286,8 +287,12 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
                 Err(error) => return error.to_string(),
             },
             Some((call, Steering { told: result, end })) = acts.next(), if !acts.is_empty() => {
-                if let Some(end) = end.filter(|_| ends.len() < ENDS_MAX) {
-                    ends.push(async move { Up::Steered { call, result: end.await } });
+                if let Some(end) = end {
+                    let is_one_too_many = ends.len() >= ENDS_MAX;
+                    ends.push(async move {
+                        let untold = || Ok(Steered::under_way("what comes of it is on its node's log alone"));
+                        Up::Steered { call, result: if is_one_too_many { untold() } else { end.await } }
+                    });
                 }
                 Up::Steered { call, result }
             }

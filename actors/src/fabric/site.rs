@@ -75,28 +75,37 @@ impl Site {
         std::iter::once(self.facts.node.clone()).chain(peers).collect()
     }
 
-    /// The trees of all nodes that answer, as they come.
-    pub fn trees(&self, sees: &Sees) -> impl Stream<Item = NodeSnapshot> + Send {
+    /// The trees of all nodes, as they come.
+    pub fn trees(&self, sees: &Sees) -> impl Stream<Item = Shown> + Send {
         let looks = self.nodes(sees).into_iter().map({
             let (site, sees) = (self.clone(), sees.clone());
             move |node| {
                 let (site, sees) = (site.clone(), sees.clone());
-                async move { site.tree(&node, None, &sees).await.ok() }
+                async move { site.shown(node, None, &sees).await }
             }
         });
-        stream::iter(looks).buffer_unordered(ASKED_AT_ONCE).filter_map(std::future::ready)
+        stream::iter(looks).buffer_unordered(ASKED_AT_ONCE)
     }
 
     /// What is at or below `path`, of the node that it names.
     pub async fn tree_at(&self, path: &str, sees: &Sees) -> Result<Shown, NotFound> {
         let (node, path) = locate(checked(path)?, &self.nodes(sees))?;
-        let mut tree = match self.tree(&node, Some(&path), sees).await {
-            Ok(tree) => tree,
-            Err(why) => return Ok(Shown::Missing { why: format!("{node} does not show its tree now: {why}"), node }),
-        };
-        let near = nearest(&tree, &path);
-        tree.actors.retain(|actor| is_at_or_below(&actor.path, &path));
-        if tree.actors.is_empty() { Err(near) } else { Ok(Shown::Tree(Box::new(tree))) }
+        let mut shown = self.shown(node, Some(&path), sees).await;
+        if let Shown::Tree(tree) = &mut shown {
+            let near = nearest(tree, &path);
+            tree.actors.retain(|actor| is_at_or_below(&actor.path, &path));
+            if tree.actors.is_empty() {
+                return Err(near);
+            }
+        }
+        Ok(shown)
+    }
+
+    async fn shown(&self, node: Identity, path: Option<&str>, sees: &Sees) -> Shown {
+        match self.tree(&node, path, sees).await {
+            Ok(tree) => Shown::Tree(Box::new(tree)),
+            Err(why) => Shown::Missing { why: format!("it does not show its tree now: {why}"), node },
+        }
     }
 
     async fn tree(&self, node: &Identity, path: Option<&str>, sees: &Sees) -> Result<NodeSnapshot, String> {

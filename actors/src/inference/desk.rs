@@ -13,6 +13,7 @@ use protocol::transport::{CloseCode, Connection, FrameRefusal, PendingFrame, Rx,
 use protocol::{Epoch, Outcome, Verdict, limits};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use supervision::ServiceCx;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -32,8 +33,8 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Serves one asker until it leaves or its connection is lost.
-    pub async fn serve(self, connection: Connection, asker: Epoch, tx: Tx, mut rx: Rx) {
+    /// Serves one asker until it leaves or its connection is lost, as work of the service that has this `cx`.
+    pub async fn serve(self, connection: Connection, asker: Epoch, tx: Tx, mut rx: Rx, cx: &ServiceCx) {
         let asking = (connection.peer().clone(), asker);
         let edge = connection.peer().to_string();
         // Each frame holds it too: the books end after the last frame is settled, however this task ends.
@@ -41,13 +42,13 @@ impl Desk {
         info!(%edge, %asker, "asker is here");
         let (verdicts, waiting) = mpsc::channel(VERDICTS_WAITING_MAX);
         let mut frames = JoinSet::new();
-        let mut writer = tokio::spawn(write_verdicts(tx, waiting));
+        let mut writer = tokio::spawn(cx.watched(write_verdicts(tx, waiting)));
         let state = loop {
             tokio::select! {
                 frame = connection.accept_frame(), if frames.len() < FRAMES_IN_HAND_MAX => match frame {
                     Ok(frame) => {
-                        let desk = self.clone();
-                        frames.spawn(desk.judge(connection.clone(), seat.clone(), frame, verdicts.clone()));
+                        let judged = self.clone().judge(connection.clone(), seat.clone(), frame, verdicts.clone());
+                        frames.spawn(cx.watched(judged));
                     }
                     Err(_) => break LedgerState::Cut,
                 },

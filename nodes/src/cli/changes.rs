@@ -5,7 +5,6 @@
 //! What a node that is gone had is remembered: when it is back, only what differs is told.
 
 use super::gather::View;
-use super::render::absent;
 use super::render::tree::readiness;
 use protocol::admin::{ActorStatus, NodeSnapshot};
 use protocol::{Identity, Timestamp};
@@ -57,11 +56,12 @@ impl Memory {
     /// What the view has that was not so before; at the first, everything.
     pub fn see(&mut self, view: &View) -> Vec<Change> {
         let mut changes = Vec::new();
-        for line in &view.absent {
-            let (state, why) = (absent::state(line).to_owned(), absent::why(line).to_owned());
+        for absence in &view.absent {
+            let (state, why) = (absence.state().to_owned(), absence.why().to_owned());
             let now = Standing { state, restarts: 0, why: Some(why) };
-            let known = self.0.entry(line.node.clone()).or_default();
-            changes.extend(renewed(&mut known.own, now).map(|(was, now)| told(view.at, &line.node, None, was, now)));
+            let node = &absence.line.node;
+            let known = self.0.entry(node.clone()).or_default();
+            changes.extend(renewed(&mut known.own, now).map(|(was, now)| told(view.at, node, None, was, now)));
         }
         for node in &view.nodes {
             self.0.entry(node.node.clone()).or_default().see(node, view.at, &mut changes);
@@ -113,6 +113,7 @@ fn told(at: Timestamp, node: &Identity, path: Option<String>, was: Option<String
 
 #[cfg(test)]
 mod tests {
+    use super::super::render::absent::Absence;
     use super::super::render::samples::{actor, line, now, snapshot};
     use super::*;
     use tokio::time::Instant;
@@ -157,7 +158,7 @@ mod tests {
     fn a_node_that_is_gone_is_one_change_and_its_return_another() {
         let mut memory = Memory::default();
         seen(&mut memory, &yard("running", 3));
-        let gone = View { absent: vec![line("main/edge/yard", "gone")], ..view(vec![]) };
+        let gone = View { absent: vec![Absence::new(line("main/edge/yard", "gone"), None)], ..view(vec![]) };
         assert_eq!(seen(&mut memory, &gone), ["main/edge/yard: ready > gone"]);
         assert!(seen(&mut memory, &gone).is_empty());
         // Its counts begin again with its process.

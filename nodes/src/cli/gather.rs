@@ -7,6 +7,7 @@
 //! and does not is listed without it: absence must not look like health. Sessions are kept from look
 //! to look; one that is lost is dialled again at the next.
 
+use super::render::absent::Absence;
 use super::session::{Dialler, Session, Unanswered};
 use super::{Failure, warn};
 use config::HostPort;
@@ -26,7 +27,7 @@ const LOOK_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct View {
     pub nodes: Vec<NodeSnapshot>,
     /// Those that should have shown their tree and did not.
-    pub absent: Vec<NodeLine>,
+    pub absent: Vec<Absence>,
     /// Why some of those that were asked did not answer, while others did: what they know is missing.
     pub silent: Vec<String>,
     pub at: Timestamp,
@@ -120,6 +121,8 @@ struct Telling {
     by: Identity,
     lines: Vec<NodeLine>,
     trees: Vec<NodeSnapshot>,
+    /// Why others are not among them.
+    missing: BTreeMap<Identity, String>,
     /// It knows of nothing at the path.
     hint: Option<String>,
 }
@@ -127,14 +130,14 @@ struct Telling {
 impl Telling {
     async fn of(session: &Session, path: Option<String>) -> Result<Self, Unanswered> {
         let lines = lines(session).await?;
-        let mut told = Self { by: session.node().clone(), lines, trees: Vec::new(), hint: None };
+        let mut told =
+            Self { by: session.node().clone(), lines, trees: Vec::new(), missing: BTreeMap::new(), hint: None };
         let somewhere = path.is_some();
         let mut replies = session.ask(&Request::Tree { path }).await?;
         loop {
             match replies.next().await {
                 Ok(Some(Reply::Node(snapshot))) => told.trees.push(*snapshot),
-                // Listed without its tree, as every other that does not show it.
-                Ok(Some(Reply::Missing { .. })) => {}
+                Ok(Some(Reply::Missing { node, why })) => drop(told.missing.insert(node, why)),
                 Ok(Some(_)) => return Err(replies.unexpected()),
                 Ok(None) => return Ok(told),
                 // Perhaps another of those asked knows the path.
@@ -181,9 +184,11 @@ fn merged(told: Vec<Telling>, silent: Vec<String>, path: Option<&str>) -> Look {
         let owed = |line: &NodeLine| told.iter().any(|telling| telling.hint.is_none() && telling.knows(&line.node));
         absent.retain(|line| is_of(path, &line.node) && owed(line));
     }
+    let missing: BTreeMap<Identity, String> = told.iter().flat_map(|telling| telling.missing.clone()).collect();
     // Cut to the path by whoever sent them.
     let nodes = merge_trees(told);
     absent.retain(|line| nodes.iter().all(|node| node.node != line.node));
+    let absent = absent.into_iter().map(|line| Absence::new(line.clone(), missing.get(&line.node))).collect();
     Look { view: View { nodes, absent, silent, at: Timestamp::now(), taken: Instant::now() }, lines, hint }
 }
 

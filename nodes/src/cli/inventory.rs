@@ -12,7 +12,7 @@ pub(super) async fn nodes(args: &NodesArgs, dialler: Dialler, out: &mut Out) -> 
     // Whether a node is ready, and what it lacks, only its own tree says.
     let look = Gatherer::new(dialler, &args.access.connect, None).look().await?;
     look.view.silent.iter().for_each(warn);
-    let nodes = draw::told(&look.lines, &look.view.nodes);
+    let nodes = draw::told(&look.lines, &look.view.nodes, &look.view.absent);
     match args.output {
         Output::Json => out.json_document(&nodes)?,
         Output::Table => out.text(&draw::table(&nodes, Timestamp::now()).cut_to(out.width).render(out.style))?,

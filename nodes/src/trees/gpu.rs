@@ -42,7 +42,7 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     ground.facts.ledgers = Arc::new(move || ledgers.all());
     probe_pools(&ground, &config.models, &pools);
     let count = peers.clone();
-    ground.facts.health.shows_each(move || count.checks());
+    ground.facts.health.shows_nodes(move || count.checks());
     let facts = ground.facts.clone();
     let site = Site { facts: facts.clone(), peers };
     let served = Served { site: site.clone(), store: None, desk: Some(Desk { models, books }) };

@@ -23,7 +23,7 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
     let (count, record, disk) = (peers.clone(), store.clone(), config.node.data_dir.clone());
     facts.health.needs("record", move || record.finding());
     facts.health.needs_apart("disk", move || Box::pin(health::disk::writable(disk.clone())));
-    facts.health.shows_each(move || count.checks());
+    facts.health.shows_nodes(move || count.checks());
     let site = Site { facts: facts.clone(), peers };
     let gateway = Gateway::new(endpoint, Served { site: site.clone(), store: Some(store.clone()), desk: None });
     let http = Http::bind(config.node.http, site, ground.recorder, Some(store.clone()))?;

@@ -57,7 +57,7 @@ fn fit(line: &str) -> String {
         clean.push_str(before);
         clean.push_str("://");
         // A password may hold any character but a space: the last `@` ends the login.
-        let address = after.split([' ', '"', '\'']).next().unwrap_or_default();
+        let address = after.split(' ').next().unwrap_or_default();
         rest = &after[address.rfind('@').map_or(0, |at| at + 1)..];
     }
     clean.push_str(rest);
@@ -136,7 +136,7 @@ mod tests {
         }
 
         #[test]
-        fn a_password_of_any_form_is_left_out(password in "[^ \"'\\x00-\\x1f\\x7f-\\x9f]{1,20}") {
+        fn a_password_of_any_form_is_left_out(password in "[^ \\x00-\\x1f\\x7f-\\x9f]{1,20}") {
             let text = fit(&format!("cannot open rtsp://user:{password}@host/path today"));
             prop_assert_eq!(text, "cannot open rtsp://host/path today");
         }

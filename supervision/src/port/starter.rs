@@ -108,15 +108,18 @@ impl Starter {
         }
     }
 
-    /// What the order waits for. The thread that hangs in it is given up for lost, and another takes its place.
+    /// What the order waits for. Threads that all hang in a start are given up for lost, and another joins them.
     fn late(self: &Arc<Self>, number: u64, within: Duration) -> io::Error {
         let at_work = lock(&self.at_work);
         let is_loading = at_work.loading.iter().any(|(loading, _)| *loading == number);
         let others: Vec<_> = at_work.loading.iter().map(|(_, program)| *program).collect();
+        let all_load = others.len() >= at_work.threads;
         drop(at_work);
-        let why = if is_loading {
-            // If there are no more threads to be had, the next that is late tries again.
+        if all_load {
+            // Whoever asked for them may be gone. If there are no more threads to be had, the next that is late tries.
             let _ = self.add_thread();
+        }
+        let why = if is_loading {
             "the system has not loaded it".to_owned()
         } else if others.is_empty() {
             "no thread had time for it".to_owned()
@@ -215,6 +218,23 @@ mod tests {
     async fn start(starter: &Arc<Starter>, program: &'static str, within: Duration) -> Result<(), String> {
         let started = starter.start(Command::new(program), program, within).await;
         started.map(drop).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_holds_up_nobody_for_ever_though_nobody_waits_for_it_any_more() {
+        let (starter, loaded) = starter_of_hanging_programs();
+        let asker = tokio::spawn({
+            let starter = starter.clone();
+            async move { start(&starter, "hangs", PATIENCE).await }
+        });
+        while lock(&starter.at_work).loading.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        asker.abort();
+        let behind = start(&starter, "true", SHORT).await.expect_err("the only thread hangs");
+        assert!(behind.contains("hangs before it"), "{behind}");
+        assert_eq!(start(&starter, "true", PATIENCE).await, Ok(()));
+        drop(loaded);
     }
 
     #[tokio::test]

@@ -112,7 +112,10 @@ impl Slot {
             error!(path = %self.path, "its predecessor blocks a thread and is fenced");
             self.leave_behind(roll);
         }
-        self.store_held = None;
+        if self.store_held.take().is_some() {
+            // What it said while it waited.
+            roll.note(&self.path, String::new());
+        }
         // Also one that is gone: nothing of it is to speak for its successor.
         self.fence();
         Ok(())

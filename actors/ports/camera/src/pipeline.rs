@@ -14,6 +14,7 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use protocol::camera::{Source, SourceFault};
 use protocol::limits::{FRAME_BYTES_MAX, FRAME_SIDE_PX_MAX};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// How long packets that came out of order are waited for. In order, as over TCP, nothing waits.
@@ -100,10 +101,12 @@ impl Pipeline {
         }
         let offered = Arc::new(Mutex::new(Vec::new()));
         let seen = offered.clone();
+        // A second video would be received and seen by nobody.
+        let has_video = AtomicBool::new(false);
         rtsp.connect("select-stream", false, move |values| {
             let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
             let name = caps.as_ref().and_then(rtp_name).unwrap_or_default();
-            let usable = CODECS.iter().any(|codec| codec.rtp == name);
+            let usable = CODECS.iter().any(|codec| codec.rtp == name) && !has_video.swap(true, Ordering::Relaxed);
             seen.lock().unwrap_or_else(PoisonError::into_inner).push(name);
             Some(usable.to_value())
         });
@@ -177,13 +180,23 @@ impl Pipeline {
         for element in &chain {
             tune(element);
         }
-        if let Err(error) = self.link(pad, &chain) {
-            self.fail(Fault::Ours(format!("the pipeline for {} cannot be put together: {error}", codec.name)));
+        let first = match self.put_together(&chain) {
+            Ok(first) => first,
+            Err(error) => {
+                let what = format!("the pipeline for {} cannot be put together: {error}", codec.name);
+                return self.fail(Fault::Ours(what));
+            }
+        };
+        // What does not fit is what the source has announced.
+        if let Err(error) = pad.link(&first) {
+            let offered = pad.current_caps().map(|caps| caps.to_string()).unwrap_or_default();
+            self.unreadable(&format!("sends {} that cannot be read ({error}): {offered}", codec.name));
         }
     }
 
-    fn link(&self, pad: &gst::Pad, chain: &[gst::Element]) -> Result<(), glib::BoolError> {
-        let (Some(first), Some(decoder)) = (chain.first(), chain.last()) else { return Ok(()) };
+    /// The chain up to the tail; the pad at its beginning.
+    fn put_together(&self, chain: &[gst::Element]) -> Result<gst::Pad, glib::BoolError> {
+        let (first, decoder) = chain.first().zip(chain.last()).expect("a chain ends with a decoder");
         self.gst.add_many(chain)?;
         gst::Element::link_many(chain)?;
         decoder.link(&self.scale)?;
@@ -201,7 +214,7 @@ impl Pipeline {
         for element in chain.iter().rev() {
             element.sync_state_with_parent()?;
         }
-        pad.link(&sink(first)).map(|_| ()).map_err(|error| glib::bool_error!("link refused: {error}"))
+        Ok(sink(first))
     }
 
     fn expect_video(&self, offered: &str) {

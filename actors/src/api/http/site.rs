@@ -3,7 +3,7 @@
 //!   /api/v1/tree?path=yard/cameras     what is at or below a path, of the node that the path names
 //!   /api/v1/tree?node=yard             one node; `node=all` is a list of this one and all that are linked
 //!
-//! Failures are a list; what is missing in it stands in headers, `watchtree-missing: main/edge/yard: why`.
+//! What is missing in a list of nodes or of failures stands in headers, `watchtree-missing: main/edge/yard: why`.
 
 use super::{Http, problem, problem_with};
 use crate::fabric::site::{Failures, Sees, Shown, Site};
@@ -16,6 +16,7 @@ use futures_util::StreamExt;
 use protocol::{Identity, limits};
 use serde::Deserialize;
 use serde_json::Value;
+use std::pin::pin;
 
 const MISSING: HeaderName = HeaderName::from_static("watchtree-missing");
 /// Of these headers in one answer.
@@ -49,18 +50,30 @@ pub(super) async fn tree(State(http): State<Http>, query: Result<Query<TreeQuery
         return problem(StatusCode::BAD_REQUEST, "parameters are path and node");
     };
     match part(&http.site, path, node) {
-        Ok(Part::Everything) => {
-            let mut trees: Vec<_> = http.site.trees(&Sees::All).collect().await;
-            // This node first; the others come as they answer.
-            trees.sort_by_key(|tree| (tree.node != http.site.facts.node, tree.node.clone()));
-            Json(trees).into_response()
-        }
+        Ok(Part::Everything) => every_tree(&http).await,
         Ok(Part::At(path)) => match http.site.tree_at(&path, &Sees::All).await {
             Ok(Shown::Tree(tree)) => Json(tree).into_response(),
-            Ok(Shown::Missing { why, .. }) | Err(why) => not_found(&http.site, &why),
+            Ok(Shown::Missing { node, why }) => problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{node}: {why}")),
+            Err(why) => not_found(&http.site, &why),
         },
         Err(why) => problem(StatusCode::BAD_REQUEST, &why),
     }
+}
+
+async fn every_tree(http: &Http) -> Response {
+    // They are in memory together. Nobody closes the semaphore.
+    let _turn = http.looks.acquire().await;
+    let (mut trees, mut missing) = (Vec::new(), Vec::new());
+    let mut shown = pin!(http.site.trees(&Sees::All));
+    while let Some(shown) = shown.next().await {
+        match shown {
+            Shown::Tree(tree) => trees.push(tree),
+            Shown::Missing { node, why } => missing.push((node, why)),
+        }
+    }
+    // This node first; the others come as they answer.
+    trees.sort_by_key(|tree| (tree.node != http.site.facts.node, tree.node.clone()));
+    (incomplete(missing), Json(trees)).into_response()
 }
 
 pub(super) async fn failures(

@@ -356,6 +356,16 @@ async fn a_quiet_outbox_is_well_again_once_its_disk_has_space() {
         pushed += 1;
     }
     becomes(false, || outbox.finding()).await;
+    // It tries again and again meanwhile, and finds nothing else.
+    let full = Instant::now();
+    while full.elapsed() < 3 * FULL_PAUSE {
+        assert!(
+            outbox.push(event(0, pushed, 0, Phase::Start)).await.is_err() && outbox.finding().is_err(),
+            "{:?}",
+            outbox.finding()
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     // Its file was opened once more and holds what was accepted; nobody pushes from here on.
     assert_eq!(outbox.status().await.expect("answers").accepted, pushed);
     disk.free();

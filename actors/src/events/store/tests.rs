@@ -280,6 +280,16 @@ async fn a_quiet_record_is_well_again_once_its_disk_has_space() {
         on_record += 1;
     }
     becomes(false, || store.finding()).await;
+    // It tries again and again meanwhile, and finds nothing else.
+    let full = Instant::now();
+    while full.elapsed() < 3 * FULL_PAUSE {
+        assert!(
+            store.append(yard.clone(), vec![entry(7, on_record + 1)]).await.is_err() && store.finding().is_err(),
+            "{:?}",
+            store.finding()
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     disk.free();
     // Nobody appends.
     becomes(true, || store.finding()).await;

@@ -51,6 +51,16 @@ async fn an_act_that_takes_long_is_under_way_until_it_is_done() {
     root.stop().await;
 }
 
+/// Whoever may see a shared node may not see every node that is linked to it.
+#[tokio::test]
+async fn what_is_wrong_with_other_nodes_is_not_among_a_node_s_own_notes() {
+    let facts = Facts::new("main/relay/hub".parse().expect("an identity"), Roll::default(), Health::default());
+    facts.health.shows_nodes(|| vec![("peer acme/edge/yard".to_owned(), Err("is gone".to_owned()))]);
+    facts.health.shows("disk", || Err("is nearly full".to_owned()));
+    assert_eq!(facts.health.checks().len(), 2);
+    assert_eq!(facts.snapshot(None).await.notes, ["disk: is nearly full"]);
+}
+
 #[tokio::test]
 async fn as_many_failures_are_told_as_fit_one_message_and_the_others_counted() {
     // To be parked by hand is on record as a failure is; sixteen are kept of each.

@@ -91,7 +91,10 @@ enum Reply {
     Snapshot(oneshot::Sender<NodeSnapshot>),
     Failures(oneshot::Sender<(Vec<FailureRecord>, u32)>),
     /// Has room for what is told first and for the end of what was under way.
-    Steer(mpsc::Sender<Outcome>),
+    Steer {
+        reply: mpsc::Sender<Outcome>,
+        is_told: bool,
+    },
 }
 
 impl Out {
@@ -103,7 +106,9 @@ impl Out {
             Call::Failures { path, limit, reply } => {
                 (Down::Failures { call: number, path, limit }, Reply::Failures(reply))
             }
-            Call::Steer { path, act, by, reply } => (Down::Steer { call: number, path, act, by }, Reply::Steer(reply)),
+            Call::Steer { path, act, by, reply } => {
+                (Down::Steer { call: number, path, act, by }, Reply::Steer { reply, is_told: false })
+            }
         };
         self.waiting.insert(number, reply);
         if self.waiting.len() > CALLS_OUT_MAX {
@@ -127,11 +132,11 @@ impl Out {
             (Some(Reply::Failures(reply)), Up::Failures { failures, omitted, .. }) => {
                 drop(reply.send((failures, omitted)));
             }
-            (Some(Reply::Steer(reply)), Up::Steered { call, result }) => {
-                let goes_on = result.as_ref().is_ok_and(|told| !told.done);
-                // A peer that tells more than the two there is room for is no longer listened to.
+            (Some(Reply::Steer { reply, is_told }), Up::Steered { call, result }) => {
+                let goes_on = !is_told && result.as_ref().is_ok_and(|told| !told.done);
+                // A peer that tells more than these two is no longer listened to.
                 if reply.try_send(result).is_ok() && goes_on {
-                    self.waiting.insert(call, Reply::Steer(reply));
+                    self.waiting.insert(call, Reply::Steer { reply, is_told: true });
                 }
             }
             _ => {}

@@ -57,7 +57,7 @@ impl Proxy {
     async fn host(self, connection: &Connection, cx: &ServiceCx) -> Result<String, Failure> {
         let (here, peer) = (self.served.site.facts.node.role, connection.peer());
         let frames_come = self.served.desk.is_some() && may_open(here, peer.role, &Open::Frame);
-        let visit = Arc::new(Visit::new(connection.clone()));
+        let visit = Arc::new(Visit::new(connection.clone(), cx.clone()));
         let mut streams = JoinSet::new();
         let mut silence = pin!(tokio::time::sleep(HELLO_WITHIN));
         let mut notes = tokio::time::interval(NOTE_EVERY);
@@ -124,7 +124,7 @@ impl Proxy {
                         let why = "this connection has a verdicts stream; one asker speaks on one connection";
                         return refuse(&connection, CloseCode::Protocol, why);
                     };
-                    desk.serve(connection, asker, tx, rx).await;
+                    desk.serve(connection, asker, tx, rx, &visit.cx).await;
                 }
                 None => refuse(&connection, CloseCode::Refused, "this node judges no frames"),
             },
@@ -164,6 +164,7 @@ impl Drop for Ends {
 /// What is known of one connection.
 struct Visit {
     connection: Connection,
+    cx: ServiceCx,
     /// Its control or admin stream is open.
     known: AtomicBool,
     /// Held by the one desk that serves it.
@@ -171,8 +172,8 @@ struct Visit {
 }
 
 impl Visit {
-    fn new(connection: Connection) -> Self {
-        Self { connection, known: AtomicBool::new(false), desk: Mutex::new(()) }
+    fn new(connection: Connection, cx: ServiceCx) -> Self {
+        Self { connection, cx, known: AtomicBool::new(false), desk: Mutex::new(()) }
     }
 
     fn is_known(&self) -> bool {

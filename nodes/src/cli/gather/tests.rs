@@ -1,10 +1,11 @@
 //! Who is believed, and what a path cuts out.
 
+use super::super::render::absent::Absence;
 use super::super::render::samples::{actor, line, snapshot};
 use super::*;
 
 fn telling(by: &str, trees: Vec<NodeSnapshot>) -> Telling {
-    Telling { by: by.parse().expect(by), lines: vec![line(by, "self")], trees, hint: None }
+    Telling { by: by.parse().expect(by), lines: vec![line(by, "self")], trees, missing: BTreeMap::new(), hint: None }
 }
 
 #[test]
@@ -76,9 +77,21 @@ fn a_node_that_does_not_show_its_tree_is_found_by_its_path() {
         // Asked as well, and knows of no yard.
         let one = Telling { hint: Some("no node is called yard".to_owned()), ..telling("main/gpu/one", vec![]) };
         let view = merged(vec![one, hub], vec![], Some(path)).found(Some(path)).expect(path);
-        let absent: Vec<String> = view.absent.iter().map(|line| format!("{} {}", line.node, line.state)).collect();
+        let told = |Absence { line, .. }: &Absence| format!("{} {}", line.node, line.state);
+        let absent: Vec<String> = view.absent.iter().map(told).collect();
         assert_eq!(absent, [format!("main/edge/yard {state}")], "{path}");
     }
+}
+
+#[test]
+fn a_node_that_does_not_show_its_tree_is_told_with_the_reason() {
+    let mut hub = telling("main/relay/hub", vec![]);
+    hub.lines.push(line("main/edge/yard", "linked"));
+    let yard = "main/edge/yard".parse().expect("an identity");
+    hub.missing.insert(yard, "it has too many calls to answer".to_owned());
+    let look = merged(vec![hub], vec![], None);
+    let yard = look.view.absent.iter().find(|absence| absence.line.node.name.as_str() == "yard");
+    assert_eq!(yard.map(Absence::why), Some("it has too many calls to answer"));
 }
 
 #[test]

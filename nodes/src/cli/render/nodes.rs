@@ -1,6 +1,7 @@
 //! `watchtree nodes` as a table, and as JSON.
 
-use super::{Cell, Paint, Table, absent, state_paint, time};
+use super::absent::Absence;
+use super::{Cell, Paint, Table, state_paint, time};
 use protocol::Timestamp;
 use protocol::admin::{NodeLine, NodeSnapshot};
 use serde::Serialize;
@@ -16,13 +17,20 @@ pub(in super::super) struct Told<'a> {
     notes: Vec<&'a str>,
 }
 
-pub(in super::super) fn told<'a>(lines: &'a [NodeLine], shown: &'a [NodeSnapshot]) -> Vec<Told<'a>> {
+pub(in super::super) fn told<'a>(
+    lines: &'a [NodeLine],
+    shown: &'a [NodeSnapshot],
+    absent: &'a [Absence],
+) -> Vec<Told<'a>> {
     let of = |line: &'a NodeLine| match shown.iter().find(|node| node.node == line.node) {
         Some(node) => {
             let notes = node.notes.iter().map(String::as_str).collect();
             Told { line, ready: Some(node.ready), notes }
         }
-        None => Told { line, ready: None, notes: vec![absent::why(line)] },
+        None => {
+            let absence = absent.iter().find(|absence| absence.line.node == line.node);
+            Told { line, ready: None, notes: absence.map(Absence::why).into_iter().collect() }
+        }
     };
     lines.iter().map(of).collect()
 }
@@ -71,7 +79,8 @@ mod tests {
         (lacking.ready, lacking.notes) =
             (false, vec!["cameras: door is blind".to_owned(), "gpu link: down".to_owned()]);
         let shown = [snapshot("main/relay/hub", vec![]), lacking];
-        let nodes = told(&lines, &shown);
+        let absent = [Absence::new(lines[2].clone(), None), Absence::new(lines[3].clone(), None)];
+        let nodes = told(&lines, &shown, &absent);
         let expected = "\
 NODE            STATE   READY  SINCE       RTT  SOFTWARE         WHAT IT SAYS
 main/relay/hub  self    yes    3m ago           watchtree 0.1.0

@@ -1,11 +1,11 @@
 //! `watchtree top` as rows, and as JSON with its rates.
 
-use super::absent::{self, Each};
+use super::absent::{self, Absence, Each};
 use super::branches::{self, Limb};
 use super::tree::{draw_notes, draw_words, loads, readiness, restarts, says, trunk};
 use super::{Cell, Paint, Table, amount, state_paint, time};
 use crate::cli::rates::{Rate, Rates};
-use protocol::admin::{ActorStatus, NodeLine, NodeSnapshot};
+use protocol::admin::{ActorStatus, NodeSnapshot};
 use protocol::{Epoch, Identity, Timestamp};
 use serde::Serialize;
 
@@ -31,17 +31,18 @@ const LOADS: [&str; 5] = ["RESTARTS", "MAILBOX", "RATE/S", " CPU", " MEMORY"];
 /// Where not even the numbers have room: the age, the rate, the mailbox.
 const YIELDING_COLUMNS: &[usize] = &[7, 4, 3];
 
-pub(in super::super) fn table(nodes: &[NodeSnapshot], absent: &[NodeLine], view: View<'_>) -> Table {
+pub(in super::super) fn table(nodes: &[NodeSnapshot], absent: &[Absence], view: View<'_>) -> Table {
     let [restarts, mailbox, rate, cpu, memory] = LOADS;
     let headings = ["ACTOR", "STATE", restarts, mailbox, rate, cpu, memory, "FOR", "WHAT IT SAYS"];
     let mut table = Table::new(&headings, &[2, 3, 4, 5, 6]).yielding(YIELDING_COLUMNS, 0);
     for node in nodes {
         draw_node(node, view, &mut table);
     }
-    for line in absent {
-        let state = Cell::painted(Paint::Bad, absent::state(line));
-        let why = Cell::painted(Paint::Bad, absent::why(line));
-        let below = Cell::painted(Paint::Bad, format!("   {}", absent::why(line)));
+    for absence in absent {
+        let line = &absence.line;
+        let state = Cell::painted(Paint::Bad, absence.state());
+        let why = Cell::painted(Paint::Bad, absence.why());
+        let below = Cell::painted(Paint::Bad, format!("   {}", absence.why()));
         table.row_or_below(head(&line.node, state, age(line.since, view.now), why), below);
     }
     table
@@ -113,7 +114,7 @@ struct RatedActor<'a> {
 
 pub(in super::super) fn rated<'a>(
     nodes: &'a [NodeSnapshot],
-    absent: &'a [NodeLine],
+    absent: &'a [Absence],
     rates: &Rates,
 ) -> Vec<Each<'a, RatedNode<'a>>> {
     let actor = |node: &NodeSnapshot, status: &'a ActorStatus| {
@@ -163,7 +164,7 @@ mod tests {
     fn an_actor_has_its_load_and_rates_beside_it() {
         let (nodes, rates) = busy();
         let view = View { rates: &rates, shown: Shown::All, now: now() };
-        let drawn = table(&nodes, &[line("main/edge/barn", "gone")], view).render(Style::Plain);
+        let drawn = table(&nodes, &[Absence::new(line("main/edge/barn", "gone"), None)], view).render(Style::Plain);
         let expected = "\
 ACTOR           STATE    RESTARTS  MAILBOX  RATE/S   CPU   MEMORY  FOR  WHAT IT SAYS
 main/edge/yard  ready                                              2h   watchtree 0.1.0

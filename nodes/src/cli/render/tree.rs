@@ -1,10 +1,11 @@
 //! `watchtree tree` as a drawing: a node is a root, its actors hang below it.
 
+use super::absent::Absence;
 use super::branches::{self, Grown, Limb};
-use super::{Cell, Paint, Table, absent, amount, state_paint, time};
+use super::{Cell, Paint, Table, amount, state_paint, time};
 use crate::cli::rates::{Rate, Rates};
 use protocol::Timestamp;
-use protocol::admin::{ActorStatus, NodeLine, NodeSnapshot};
+use protocol::admin::{ActorStatus, NodeSnapshot};
 
 /// Loads: left out where no actor has any. RESTARTS stays, its emptiness says something.
 const SPARE_COLUMNS: &[usize] = &[4, 5, 6, 7];
@@ -13,29 +14,29 @@ const SPARE_COLUMNS: &[usize] = &[4, 5, 6, 7];
 const YIELDING_COLUMNS: &[usize] = &[5, 4, 6, 7];
 const WORDS_ENOUGH: usize = 30;
 
-pub(in super::super) fn table(nodes: &[NodeSnapshot], absent: &[NodeLine], rates: &Rates, now: Timestamp) -> Table {
+pub(in super::super) fn table(nodes: &[NodeSnapshot], absent: &[Absence], rates: &Rates, now: Timestamp) -> Table {
     let headings = ["ACTOR", "STATE", "RESTARTS", "SINCE", "MAILBOX", "PID", "CPU", "MEMORY", "WHAT IT SAYS"];
     let mut table =
         Table::new(&headings, &[2, 4, 5, 6, 7]).without_empty(SPARE_COLUMNS).yielding(YIELDING_COLUMNS, WORDS_ENOUGH);
     for node in nodes {
         draw_node(node, rates, now, &mut table);
     }
-    for line in absent {
-        draw_absent(line, now, &mut table);
+    for absence in absent {
+        draw_absent(absence, now, &mut table);
     }
     table
 }
 
-fn draw_absent(line: &NodeLine, now: Timestamp, table: &mut Table) {
+fn draw_absent(absence: &Absence, now: Timestamp, table: &mut Table) {
     let mut cells = vec![
-        Cell::painted(Paint::Heading, line.node.to_string()),
-        Cell::painted(Paint::Bad, absent::state(line)),
+        Cell::painted(Paint::Heading, absence.line.node.to_string()),
+        Cell::painted(Paint::Bad, absence.state()),
         Cell::new(""),
-        Cell::new(time::ago(line.since, now)),
+        Cell::new(time::ago(absence.line.since, now)),
     ];
     cells.extend(SPARE_COLUMNS.iter().map(|_| Cell::new("")));
-    cells.push(Cell::new(absent::why(line)));
-    table.row_or_below(cells, Cell::new(format!("   {}", absent::why(line))));
+    cells.push(Cell::new(absence.why()));
+    table.row_or_below(cells, Cell::new(format!("   {}", absence.why())));
 }
 
 fn draw_node(node: &NodeSnapshot, rates: &Rates, now: Timestamp, table: &mut Table) {
@@ -160,7 +161,7 @@ mod tests {
     use protocol::admin::OutboxStatus;
     use std::time::Duration;
 
-    fn drawn(nodes: &[NodeSnapshot], absent: &[NodeLine]) -> String {
+    fn drawn(nodes: &[NodeSnapshot], absent: &[Absence]) -> String {
         table(nodes, absent, &Rates::default(), now()).render(Style::Plain)
     }
 
@@ -201,7 +202,7 @@ main/edge/yard    not ready            2h ago  watchtree 0.1.0
 ACTOR           STATE  RESTARTS  SINCE   WHAT IT SAYS
 main/edge/barn  gone             3m ago  its link is gone, and its tree with it
 ";
-        assert_eq!(drawn(&[], &[line("main/edge/barn", "gone")]), expected);
+        assert_eq!(drawn(&[], &[Absence::new(line("main/edge/barn", "gone"), None)]), expected);
     }
 
     #[test]
@@ -222,7 +223,7 @@ main/edge/yard    not ready            2h ago  watchtree 0.1.0
 main/edge/barn    gone                 3m ago
    its link is gone, and its tree with it
 ";
-        let table = table(&[yard], &[line("main/edge/barn", "gone")], &Rates::default(), now());
+        let table = table(&[yard], &[Absence::new(line("main/edge/barn", "gone"), None)], &Rates::default(), now());
         assert_eq!(table.cut_to(Some(62)).render(Style::Plain), expected);
     }
 
