@@ -216,9 +216,15 @@ async fn commit(site: &mut Cluster, victim: &Victim, fault: Fault, what: &str) {
         Fault::Commit(fault) => {
             // What carries the order may be what fails of it; that it failed is seen on the books.
             let act = Act::Inject(fault);
-            if let Err(lost) = site.operator().steer(&victim.path, act).await {
-                println!("{what}: {lost}");
-            }
+            // The one before this may have been the relay's hold on all links: they are made again first.
+            site.eventually(&format!("{what} is ordered"), WITHIN, async |site| {
+                match site.operator().steer(&victim.path, act).await {
+                    Err(why) if why.contains("is not linked now") => Err(why),
+                    Err(lost) => Ok(println!("{what}: {lost}")),
+                    Ok(_) => Ok(()),
+                }
+            })
+            .await;
         }
         Fault::Signal(signal) => {
             let tree = site.node(&victim.node).tree().await.expect("it answers");
