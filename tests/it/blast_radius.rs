@@ -220,7 +220,10 @@ async fn commit(site: &mut Cluster, victim: &Victim, fault: Fault, what: &str) {
             site.eventually(&format!("{what} is ordered"), WITHIN, async |site| {
                 match site.operator().steer(&victim.path, act).await {
                     Err(why) if why.contains("is not linked now") => Err(why),
-                    Err(lost) => Ok(println!("{what}: {lost}")),
+                    Err(lost) => {
+                        println!("{what}: {lost}");
+                        Ok(())
+                    }
                     Ok(_) => Ok(()),
                 }
             })
