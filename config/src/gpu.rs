@@ -71,8 +71,7 @@ const BATCH_MAX: u64 = 256;
 /// At one megabyte a frame, some 16 GB of memory.
 const QUEUE_FRAMES_MAX: u64 = 16_384;
 
-/// A turn is judged as a whole, and nothing of it can be seen before. One picture takes the largest model of this
-/// repository under a tenth of a second; a detector of the largest kind takes seconds on one busy core.
+/// A turn is judged as a whole, and nothing of it can be seen before: long enough for a batch on one busy core.
 const TURN_MS_DEFAULT: u64 = 5_000;
 
 /// Sooner, a busy machine looks like a hang; a whole batch may take ten seconds.

@@ -34,4 +34,5 @@ pub use port::{Port, PortSpec};
 pub use roll::{Load, Roll, State, Status};
 pub use root::Root;
 pub use steer::{Act, Fault, SteerError};
+pub use supervisor::jitter;
 pub use tree::{Node, Tree, child, service};

@@ -233,7 +233,7 @@ impl Drop for Supervising {
 }
 
 /// 0 to 1 from the clock's low digits: enough to part those that failed together.
-fn jitter() -> f64 {
+pub fn jitter() -> f64 {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
     f64::from(nanos % 1000) / 1000.0
 }

@@ -14,7 +14,7 @@ use crate::fabric::site::{Failures, Sees, Shown, Site};
 use futures_util::StreamExt;
 use looks::Looks;
 use protocol::admin::{EventFilter, RecordedEvent, Reply, Request};
-use protocol::transport::{Rx, SendError, Tx};
+use protocol::transport::{Lost, Rx, SendError, Tx};
 use protocol::{Epoch, EventId, Identity, NodeName, limits};
 use std::pin::pin;
 use std::time::Duration;
@@ -24,12 +24,16 @@ use tracing::{debug, info};
 
 /// From the stream's opening to its request.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+/// For a look at all nodes: to be answered by them, and read by whoever asked.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 /// Failures sent for one request, of all nodes together; the newest.
 const FAILURES_MAX: usize = 1000;
 /// Entries of the raw record sent for one request.
 const RECORD_ENTRIES_MAX: u32 = 10_000;
 /// Of these in memory at once, for each who asks.
 const RECORD_PAGE_ENTRIES: u32 = 500;
+
+type Sent = Result<(), SendError>;
 
 #[derive(Clone)]
 pub struct Admin {
@@ -77,10 +81,7 @@ impl Admin {
                 }
                 tx.send(&Reply::Done).await
             }
-            Request::Tree { path: None } => {
-                let _turn = self.looks.turn(who).await;
-                self.trees(&sees, tx).await
-            }
+            Request::Tree { path: None } => self.in_turn(who, self.trees(&sees, tx)).await,
             Request::Tree { path: Some(path) } => match self.site.tree_at(&path, &sees).await {
                 Ok(shown) => {
                     show(shown, tx).await?;
@@ -89,12 +90,14 @@ impl Admin {
                 Err(why) => refuse(&why, tx).await,
             },
             Request::Failures { path, limit } => {
-                let _turn = self.looks.turn(who).await;
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(FAILURES_MAX);
-                match self.site.failures(path.as_deref(), limit, &sees).await {
-                    Ok(failures) => list(failures, tx).await,
-                    Err(why) => refuse(&why, tx).await,
-                }
+                let failures = async {
+                    match self.site.failures(path.as_deref(), limit, &sees).await {
+                        Ok(failures) => list(failures, tx).await,
+                        Err(why) => refuse(&why, tx).await,
+                    }
+                };
+                self.in_turn(who, failures).await
             }
             Request::Steer { path, act } => match self.site.steer(path, act, who.clone()).await {
                 Ok(told) => tx.send(&Reply::Steered(told.short())).await,
@@ -109,6 +112,11 @@ impl Admin {
                 None => tx.send(&Reply::Refused(self.no_record())).await,
             },
         }
+    }
+
+    async fn in_turn(&self, who: &Identity, answer: impl Future<Output = Sent>) -> Sent {
+        let unread = || Err(Lost::Stream(format!("not read within {} s", READ_WITHIN.as_secs())).into());
+        self.looks.in_turn(who, READ_WITHIN, answer).await.unwrap_or_else(unread)
     }
 
     async fn trees(&self, sees: &Sees, tx: &mut Tx) -> Result<(), SendError> {

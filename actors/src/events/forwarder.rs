@@ -8,12 +8,11 @@
 //! a moment, for what the cameras said last.
 
 use crate::events::outbox::Outbox;
-use protocol::Epoch;
 use protocol::limits::EVENTS_UNACKED_MAX;
 use protocol::link::{EventsDown, EventsUp, Open};
 use protocol::transport::{Connection, Rx, Tx};
 use std::time::Duration;
-use supervision::{Backoff, Failure, ServiceCx};
+use supervision::{Backoff, Failure, ServiceCx, jitter};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -88,8 +87,7 @@ impl Trouble {
         }
         self.times += 1;
         // Edges that were refused together must not come back together.
-        let spread = f64::from(Epoch::random().0 as u8) / 255.0;
-        AGAIN.pause(self.times, spread)
+        AGAIN.pause(self.times, jitter())
     }
 
     fn over(&mut self, through: u64) {

@@ -15,7 +15,7 @@ use protocol::link::{Down, Open, Up};
 use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use supervision::{Backoff, Failure, ServiceCx};
+use supervision::{Backoff, Failure, ServiceCx, jitter};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
@@ -240,8 +240,7 @@ impl Away {
         self.tries += 1;
         let soon = self.seen.elapsed() < RECENTLY && !self.refused;
         // Edges that lost one relay together must not come back together.
-        let spread = f64::from(protocol::Epoch::random().0 as u8) / 255.0;
-        if soon { SOON } else { LATER }.pause(self.tries, spread)
+        if soon { SOON } else { LATER }.pause(self.tries, jitter())
     }
 }
 

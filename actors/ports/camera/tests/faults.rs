@@ -1,18 +1,28 @@
-//! The program itself: what a source cannot be blamed for ends the port, and what it can be is only told.
+//! The program itself: whose fault it is that no picture comes, the source's or the port's own.
 
 use protocol::camera::{Order, Report, Source, SourceFault};
 use protocol::codec::{decode, encode};
 use protocol::limits::PORT_MESSAGE_BYTES_MAX;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 use supervision::{Failure, Place, Port, PortSpec};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_watchtree-camera-port");
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn spec() -> PortSpec {
-    PortSpec::new(PROGRAM, PORT_MESSAGE_BYTES_MAX)
+    let mut spec = PortSpec::new(PROGRAM, PORT_MESSAGE_BYTES_MAX);
+    // On a busy machine a healthy port may be silent for long.
+    spec.beat_within = PATIENCE;
+    spec
+}
+
+/// A port with a source that takes connections and never says a word, and that hangs if it does nothing for so long.
+async fn port_of_a_mute_camera(camera: &TcpListener, progress_within: Duration) -> Port {
+    let spec = PortSpec { progress_within: Some(progress_within), ..spec() };
+    opening(&spec, format!("rtsp://{}/cam", camera.local_addr().expect("it listens"))).await
 }
 
 /// The port, told to open this.
@@ -71,4 +81,65 @@ async fn a_broken_installation_is_a_failure_of_the_port_that_says_what_to_instal
     let text = "watchtree-camera-port exited with code 1: GStreamer has no `rtspsrc`; apt-get install \
                 gstreamer1.0-plugins-good";
     assert_eq!(next(&mut port).await, Err(Failure::error(text)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_camera_is_told_by_the_port_and_is_no_hang() {
+    let camera = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let mut port = port_of_a_mute_camera(&camera, Duration::from_secs(4)).await;
+    let report = next(&mut port).await.expect("the port lives").expect("it says so");
+    let report = decode::<Report, PORT_MESSAGE_BYTES_MAX>(&report).expect("a report");
+    assert!(matches!(report, Report::Failed { fault: SourceFault::Silent, .. }), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_whose_main_loop_stands_still_hangs_though_it_beats() {
+    let camera = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let mut port = port_of_a_mute_camera(&camera, Duration::from_secs(2)).await;
+    let until = Instant::now() + PATIENCE;
+    while port.progress() < 10 {
+        assert!(Instant::now() < until, "its loop does not turn");
+        let _ = tokio::time::timeout(Duration::from_millis(50), port.recv()).await;
+    }
+    let _frozen = Frozen::new(port.pid().expect("it runs"));
+    let failure = next(&mut port).await.expect_err("it hangs");
+    assert_eq!(failure, Failure::hang("watchtree-camera-port answers and does nothing for 2s"));
+}
+
+/// A process whose main thread is held as by a debugger, while its other threads run on.
+struct Frozen {
+    thaw: Option<mpsc::Sender<()>>,
+    held: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Frozen {
+    fn new(pid: u32) -> Self {
+        let (thaw, wait) = mpsc::channel::<()>();
+        let (holding, begun) = mpsc::channel();
+        // One that is held belongs to the thread that holds it.
+        let held = std::thread::spawn(move || {
+            holding.send(hold(pid)).expect("the test waits");
+            let _ = wait.recv();
+        });
+        begun.recv().expect("the thread runs").expect("a process may hold its child");
+        Self { thaw: Some(thaw), held: Some(held) }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.thaw.take();
+        let _ = self.held.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+#[allow(unsafe_code)]
+fn hold(pid: u32) -> std::io::Result<()> {
+    let (none, pid) = (std::ptr::null_mut::<libc::c_void>(), pid.cast_signed());
+    // SAFETY: neither request reads or writes memory of ours.
+    let held = unsafe {
+        libc::ptrace(libc::PTRACE_SEIZE, pid, none, none) == 0
+            && libc::ptrace(libc::PTRACE_INTERRUPT, pid, none, none) == 0
+    };
+    if held { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

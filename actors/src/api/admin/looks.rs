@@ -3,7 +3,9 @@
 use protocol::Identity;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// Looks of one identity at once, over all its connections: some screens and a command, each as long as the slowest
 /// node. When full, the next waits for its turn.
@@ -14,8 +16,14 @@ const OF_ONE_MAX: usize = 4;
 pub(super) struct Looks(Arc<Mutex<BTreeMap<Identity, Weak<Semaphore>>>>);
 
 impl Looks {
+    /// `None` if the answer takes longer: whoever does not read what he asked for must not keep his other screens waiting.
+    pub async fn in_turn<T>(&self, who: &Identity, within: Duration, answer: impl Future<Output = T>) -> Option<T> {
+        let _turn = self.turn(who).await;
+        timeout(within, answer).await.ok()
+    }
+
     /// Held while one looks. Never `None` while the semaphore is open, and nobody closes one.
-    pub async fn turn(&self, who: &Identity) -> Option<OwnedSemaphorePermit> {
+    async fn turn(&self, who: &Identity) -> Option<OwnedSemaphorePermit> {
         self.of(who).acquire_owned().await.ok()
     }
 
@@ -36,6 +44,17 @@ impl Looks {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_read_gives_its_turn_back() {
+        let looks = Looks::default();
+        let ada = "main/operator/ada".parse().expect("an identity");
+        for _ in 0..OF_ONE_MAX + 1 {
+            let unread = looks.in_turn(&ada, Duration::from_millis(1), std::future::pending::<()>());
+            assert_eq!(timeout(Duration::from_secs(20), unread).await, Ok(None));
+        }
+        assert_eq!(looks.in_turn(&ada, Duration::from_secs(20), async { "read" }).await, Some("read"));
+    }
 
     #[test]
     fn one_person_looks_a_few_times_at_once_and_holds_up_nobody_else() {
