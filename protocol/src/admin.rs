@@ -1,8 +1,10 @@
 //! What operators and viewers ask a core node, and the answers.
 
+use crate::core::Revocation;
 use crate::frame::Ledger;
 use crate::limits;
-use crate::{Act, CameraId, Entry, Epoch, Event, Identity, NodeName, TenantId, Timestamp};
+use crate::telemetry::Telemetry;
+use crate::{Act, CameraId, Entry, Epoch, Event, Identity, NodeName, Role, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +23,15 @@ pub enum Request {
     Failures { path: Option<String>, limit: u32 },
     /// Do this to the actor at `path`. Answered by one `Steered`; operators only.
     Steer { path: String, act: Act },
+    /// Make a token for one new node. Answered by `Token`; operators only.
+    CreateToken { role: Role, name: NodeName, ttl_s: u64 },
+    /// Certificates of these nodes, operators or viewers are worth nothing from now on. Answered by `Revoked` with
+    /// those that were meant; operators only.
+    Revoke { name: NodeName, role: Option<Role> },
+    /// Who is revoked. Answered by `Revoked`.
+    Revoked,
+    /// How the nodes are. Answered by `Fleet`s, then `Done`.
+    Fleet,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +51,52 @@ pub enum Reply {
         node: Identity,
         why: String,
     },
+    /// Told once: the relay keeps a hash of it.
+    Token {
+        token: String,
+        until: Timestamp,
+    },
+    Revoked(Vec<Revocation>),
+    /// At most [`limits::FLEET_MAX`] of them.
+    Fleet(Vec<NodeHealth>),
+}
+
+/// One node as its relay judges it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeHealth {
+    pub node: Identity,
+    pub state: HealthState,
+    /// When it came into this state.
+    pub since: Timestamp,
+    /// Why it is not healthy, the most important first; empty if it is.
+    pub reasons: Vec<String>,
+    pub software: String,
+    /// Round-trip time of its link; `None` while it has none.
+    pub rtt_us: Option<u64>,
+    /// Its wall clock minus the relay's; `None` before it has told.
+    pub clock_skew_ms: Option<i64>,
+    /// Its newest; `None` before the first.
+    pub telemetry: Option<Box<Telemetry>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthState {
+    Healthy,
+    /// It works, and something of it does not.
+    Degraded,
+    /// Nothing was heard of it for [`crate::telemetry::DOWN_AFTER`].
+    Down,
+}
+
+impl HealthState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
 }
 
 /// What an act did, so far.

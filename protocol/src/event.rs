@@ -61,6 +61,48 @@ pub enum Evidence {
     /// Changed pixels alone: no model is configured for this camera.
     #[serde(rename = "motion")]
     Motion,
+    /// The edge itself: its outbox was full, and gave up so many entries of this severity between its last such report
+    /// and this one.
+    #[serde(rename = "dropped")]
+    Dropped { entries: u64, severity: Severity },
+}
+
+/// How much an entry is worth when not all can be kept; the lowest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// An update: a later revision says all of it again.
+    Low,
+    /// The start or end of what moved.
+    Normal,
+    /// The start or end of what a model recognised.
+    High,
+    /// What the edge says of itself.
+    Critical,
+}
+
+impl Severity {
+    pub const ALL: [Self; 4] = [Self::Low, Self::Normal, Self::High, Self::Critical];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Normal => "normal",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl Event {
+    pub fn severity(&self) -> Severity {
+        match (&self.evidence, self.phase) {
+            (Evidence::Dropped { .. }, _) => Severity::Critical,
+            (_, Phase::Update) => Severity::Low,
+            (Evidence::Motion, _) => Severity::Normal,
+            (Evidence::Model { .. }, _) => Severity::High,
+        }
+    }
 }
 
 /// An event as the edge's outbox accepted it. (`edge`, `epoch`, `seq`) is unique for ever.

@@ -2,7 +2,9 @@
 //!
 //!   ids ▸ time ▸ codec ▸ limits        what everything is made of
 //!   event · frame · model · camera     the messages, by topic
-//!   link · admin ▸ steer               who says what on which stream
+//!   telemetry · datagram               how a node is
+//!   link · core · admin ▸ steer        who says what on which stream
+//!   enrol · revoked                    how a node gets its certificate, and who lost it
 //!   identity ▸ ca ▸ transport          who may say it, over QUIC with mutual TLS
 //!
 //! No behaviour lives here: a type, how it looks as bytes, and what is refused.
@@ -11,6 +13,9 @@ pub mod admin;
 pub mod ca;
 pub mod camera;
 pub mod codec;
+pub mod core;
+pub mod datagram;
+pub mod enrol;
 pub mod event;
 pub mod frame;
 pub mod id;
@@ -18,11 +23,13 @@ pub mod identity;
 pub mod limits;
 pub mod link;
 pub mod model;
+pub mod revoked;
 pub mod steer;
+pub mod telemetry;
 pub mod time;
 pub mod transport;
 
-pub use event::{EndReason, Entry, Event, Evidence, Phase};
+pub use event::{EndReason, Entry, Event, Evidence, Phase, Severity};
 pub use frame::{Detection, FrameHeader, Outcome, Priority, Verdict};
 pub use id::{CameraId, Epoch, EventId, NodeName, TenantId};
 pub use identity::{Identity, Role};

@@ -27,6 +27,24 @@ pub const EVENTS_UNACKED_MAX: usize = 4096;
 /// Detections in one verdict. The best by score are kept.
 pub const DETECTIONS_MAX: usize = 300;
 
+/// Nodes in one message of their health; the others follow in the next.
+pub const FLEET_MAX: usize = 4;
+
+/// One datagram: what every path of today carries whole, QUIC's own bytes left out.
+pub const DATAGRAM_BYTES_MAX: usize = 1200;
+
+/// Notes in one telemetry message; the first are kept.
+pub const TELEMETRY_NOTES_MAX: usize = 20;
+
+/// Cameras in one telemetry message; the first are kept.
+pub const TELEMETRY_CAMERAS_MAX: usize = 128;
+
+/// Gpu nodes that a relay tells an edge of; the least loaded are kept.
+pub const DIRECTORY_MAX: usize = 64;
+
+/// One certificate or certificate request, in PEM or DER.
+pub const CERTIFICATE_BYTES_MAX: usize = 8 * 1024;
+
 /// Actors in one snapshot of a node's tree; the rest is counted.
 pub const SNAPSHOT_ACTORS_MAX: usize = 1000;
 

@@ -4,7 +4,9 @@
 //! the peer's role against [`may_open`] before it reads further.
 
 use crate::admin::{FailureRecord, NodeSnapshot, Steered};
-use crate::{Act, Entry, Epoch, Identity, Role, Verdict};
+use crate::core::GpuNode;
+use crate::telemetry::Telemetry;
+use crate::{Act, Entry, Epoch, EventId, Identity, Role, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// The first message on every stream.
@@ -20,6 +22,12 @@ pub enum Open {
     Frame,
     /// Bidirectional, one per call: [`crate::admin::Request`], then replies.
     Admin,
+    /// Bidirectional, one per call: [`crate::enrol::RenewUp`], then [`crate::enrol::RenewDown`].
+    Renew,
+    /// Bidirectional, one per connection between core nodes: `ractor_cluster`'s own bytes.
+    Core,
+    /// Bidirectional, one a transfer, relay to edge: [`ClipDown`], then the clip's bytes from `offset`.
+    Clip { clip: EventId, offset: u64 },
 }
 
 impl Open {
@@ -30,6 +38,9 @@ impl Open {
             Self::Verdicts { .. } => "verdicts",
             Self::Frame => "frame",
             Self::Admin => "admin",
+            Self::Renew => "renew",
+            Self::Core => "core",
+            Self::Clip { .. } => "clip",
         }
     }
 }
@@ -41,6 +52,9 @@ pub fn may_open(here: Role, peer: Role, stream: &Open) -> bool {
         (Role::Relay, Role::Edge, Open::Control | Open::Events)
             | (Role::Relay, Role::Gpu, Open::Control)
             | (Role::Gpu, Role::Edge, Open::Control | Open::Verdicts { .. } | Open::Frame)
+            | (Role::Relay, Role::Edge | Role::Gpu | Role::Relay, Open::Renew)
+            | (Role::Relay, Role::Gpu | Role::Relay, Open::Core)
+            | (Role::Edge, Role::Relay, Open::Clip { .. })
             | (Role::Relay | Role::Gpu, Role::Operator | Role::Viewer, Open::Admin)
     )
 }
@@ -68,6 +82,8 @@ pub enum Up {
     /// Answers `Down::Failures`, oldest first; [`crate::limits::FAILURES_MAX`] at most, and so many older ones of
     /// those asked for were left out.
     Failures { call: u64, failures: Vec<FailureRecord>, omitted: u32 },
+    /// How this node is. Since version 3.
+    Telemetry(Box<Telemetry>),
 }
 
 /// What the accepting node says on the control stream.
@@ -81,6 +97,8 @@ pub enum Down {
     Steer { call: u64, path: String, act: Act, by: Identity },
     /// Send your newest `limit` failures, or those at or below `path`.
     Failures { call: u64, path: Option<String>, limit: u32 },
+    /// To an edge: the gpu nodes there are, the least loaded first. Since version 3.
+    Directory(Vec<GpuNode>),
 }
 
 /// Edge to relay on the events stream.
@@ -112,4 +130,13 @@ pub enum AskerUp {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum AskerDown {
     Verdict(Verdict),
+}
+
+/// Edge to relay on a clip's stream, ahead of its bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ClipDown {
+    /// The clip has so many bytes in all; those from the offset asked for follow, to the stream's end.
+    Begins { bytes: u64 },
+    /// Why there is none.
+    Refused(String),
 }

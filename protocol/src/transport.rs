@@ -25,7 +25,8 @@ pub use endpoint::{Endpoint, Incoming, Refusal, TransportError};
 pub use frames::{FrameRefusal, PendingFrame};
 pub use message::{PendingStream, RecvError, Rx, SendError, StreamRefusal, Tx};
 pub use settings::{
-    DIAL_WITHIN, FRAME_WITHIN, HANDSHAKE_WITHIN, HANDSHAKES_MAX, KEEP_ALIVE_EVERY, OPEN_WITHIN, SILENCE_MAX,
+    DIAL_WITHIN, FRAME_WITHIN, HANDSHAKE_WITHIN, HANDSHAKES_MAX, KEEP_ALIVE_EVERY, OPEN_WITHIN, SILENCE_MAX, VERSIONS,
+    Version,
 };
 
 use quinn::VarInt;

@@ -224,6 +224,7 @@ fn line(RecordedEvent { event, .. }: &RecordedEvent) -> String {
     let judge = match &event.evidence {
         Evidence::Model { model, node } => format!("judged by {model} on {node}"),
         Evidence::Motion => "motion alone".to_owned(),
+        Evidence::Dropped { entries, .. } => format!("{entries} entries given up: the outbox was full"),
     };
     let percent = event.score * 100.0;
     let why = event.reason.map(|reason| format!(", {reason:?}").to_lowercase()).unwrap_or_default();

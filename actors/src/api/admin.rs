@@ -103,6 +103,9 @@ impl Admin {
                 Ok(told) => tx.send(&Reply::Steered(told.short())).await,
                 Err(why) => refuse(&why, tx).await,
             },
+            Request::CreateToken { .. } | Request::Revoke { .. } | Request::Revoked | Request::Fleet => {
+                refuse("this node does not serve this request", tx).await
+            }
             Request::Events { filter, follow } => match &self.store {
                 Some(store) => events(store, filter, follow, tx, rx).await,
                 None => tx.send(&Reply::Refused(self.no_record())).await,

@@ -89,7 +89,7 @@ fn check(epoch: Epoch, last: u64, entries: &[Entry]) -> Result<u64, String> {
 fn check_event(event: &Event) -> Result<(), String> {
     let (model, node) = match &event.evidence {
         Evidence::Model { model, node } => (model.as_str(), node.as_str()),
-        Evidence::Motion => ("", ""),
+        Evidence::Motion | Evidence::Dropped { .. } => ("", ""),
     };
     for (name, text) in [("label", event.label.as_str()), ("model", model), ("node", node)] {
         // Counts no further than the limit: the text may be as long as the message.

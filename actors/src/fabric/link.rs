@@ -281,6 +281,8 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
                         Up::Steered { call, result }
                     }
                 },
+                // Nobody here chooses among gpu nodes.
+                Ok(Some(Down::Directory(_))) => continue,
                 Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
                 Ok(None) => return "the peer ended the control stream".to_owned(),
                 Err(error) => return error.to_string(),

@@ -3,7 +3,9 @@
 use super::endpoint::canonical;
 use super::message::{PendingStream, Rx, SendError, Tx};
 use super::reason::{connection_lost, ending};
+use super::settings::Version;
 use super::{CloseCode, Lost, PendingFrame};
+use crate::datagram::Datagram;
 use crate::link::Open;
 use crate::{FrameHeader, Identity};
 use quinn::ConnectionError;
@@ -18,6 +20,7 @@ use std::time::Duration;
 pub struct Connection {
     quic: quinn::Connection,
     peer: Arc<Identity>,
+    version: Version,
     /// What this side said when it closed: QUIC remembers only the peer's words.
     closed_as: Arc<OnceLock<String>>,
 }
@@ -30,8 +33,8 @@ impl Connection {
             Some(certificate) => Identity::from_certificate(certificate).map_err(|e| e.to_string()),
             None => Err("it presented no certificate; issue one from our CA".to_owned()),
         };
-        match identity {
-            Ok(peer) => Ok(Self { quic, peer: Arc::new(peer), closed_as: Arc::default() }),
+        match identity.and_then(|peer| Ok((peer, negotiated(&quic)?))) {
+            Ok((peer, version)) => Ok(Self { quic, peer: Arc::new(peer), version, closed_as: Arc::default() }),
             Err(why) => {
                 quic.close(CloseCode::Refused.on_wire(), why.as_bytes());
                 Err(why)
@@ -42,6 +45,32 @@ impl Connection {
     /// Who the peer is, from its certificate.
     pub fn peer(&self) -> &Identity {
         &self.peer
+    }
+
+    /// What both sides speak.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Sends it now or never: one that does not fit, or that comes too fast, is dropped. Newest wins.
+    pub fn send_datagram(&self, datagram: &Datagram) -> Result<(), SendError> {
+        let bytes = datagram.encode().map_err(|error| SendError::Unfit(error.to_string()))?;
+        match self.quic.send_datagram(bytes.into()) {
+            Ok(()) => Ok(()),
+            Err(quinn::SendDatagramError::ConnectionLost(error)) => Err(connection_lost(&error).into()),
+            Err(unfit) => Err(SendError::Unfit(unfit.to_string())),
+        }
+    }
+
+    /// The next datagram of the peer, or why it cannot be read; the connection goes on. Cancel-safe.
+    pub async fn recv_datagram(&self) -> Result<Result<Datagram, String>, Lost> {
+        let bytes = self.quic.read_datagram().await.map_err(|e| connection_lost(&e))?;
+        Ok(Datagram::decode(&bytes).map_err(|error| error.to_string()))
+    }
+
+    /// What QUIC counted: bytes, packets, losses.
+    pub fn stats(&self) -> quinn::ConnectionStats {
+        self.quic.stats()
     }
 
     /// Tells this connection from every other of the process, those from the same socket included.
@@ -117,13 +146,25 @@ impl Connection {
     }
 }
 
-/// Higher leaves first. Frames are below all of these.
+/// Below every frame: a clip may take as long as it takes.
+const CLIP_PRIORITY: i32 = -5;
+
+/// What TLS agreed on; without it nobody came through the handshake.
+fn negotiated(quic: &quinn::Connection) -> Result<Version, String> {
+    let data = quic.handshake_data().and_then(|any| any.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
+    let name = data.and_then(|data| data.protocol).unwrap_or_default();
+    let unknown = || format!("it agreed to no version of the protocol but to `{}`", String::from_utf8_lossy(&name));
+    Version::from_alpn(&name).ok_or_else(unknown)
+}
+
+/// Higher leaves first: control and the core, verdicts, events, then frames (-1 to -4), then clips.
 pub(super) fn stream_priority(open: &Open) -> i32 {
     match open {
-        Open::Control => 2,
+        Open::Control | Open::Core => 2,
         // A verdict is late or on time; events may take as long as they take.
         Open::Verdicts { .. } => 1,
-        Open::Events | Open::Admin | Open::Frame => 0,
+        Open::Events | Open::Admin | Open::Renew | Open::Frame => 0,
+        Open::Clip { .. } => CLIP_PRIORITY,
     }
 }
 

@@ -3,7 +3,7 @@
 //! Loading finds at start what would otherwise be refused one connection at a time: each fault
 //! names the file and the way out.
 
-use super::settings::ALPN;
+use super::settings::VERSIONS;
 use crate::Identity;
 use crate::identity::IdentityError;
 use rustls::client::Resumption;
@@ -79,8 +79,9 @@ impl Credentials {
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
         client.resumption = Resumption::disabled();
-        server.alpn_protocols = vec![ALPN.to_vec()];
-        client.alpn_protocols = vec![ALPN.to_vec()];
+        let versions = VERSIONS.map(|version| version.alpn()).to_vec();
+        server.alpn_protocols.clone_from(&versions);
+        client.alpn_protocols = versions;
         Ok(Self { identity: Arc::new(identity), server: Arc::new(server), client: Arc::new(client) })
     }
 

@@ -54,9 +54,12 @@ pub enum StreamRefusal {
     Garbled(String),
 }
 
+const STREAM: &str = "the stream is given away by value, and nothing is called after that";
+
 /// The writing half. Dropped without [`Tx::finish`], it resets the stream.
 pub struct Tx {
-    stream: SendStream,
+    /// Away only once it was given away whole.
+    stream: Option<SendStream>,
     finished: bool,
     /// A write was dropped half way: what follows would be read as its rest.
     cut: bool,
@@ -66,7 +69,7 @@ impl Tx {
     pub(super) fn new(stream: SendStream, priority: i32) -> Self {
         // Fails only once the stream has ended, which the first write reports.
         let _ = stream.set_priority(priority);
-        Self { stream, finished: false, cut: false }
+        Self { stream: Some(stream), finished: false, cut: false }
     }
 
     /// Waits while the peer does not read. Not cancel-safe: dropped half way, it cuts the stream, and
@@ -76,13 +79,29 @@ impl Tx {
         Ok(self.write(&bytes).await?)
     }
 
+    fn stream(&mut self) -> &mut SendStream {
+        self.stream.as_mut().expect(STREAM)
+    }
+
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Lost> {
         if std::mem::replace(&mut self.cut, true) {
             return Err(Lost::Stream("an earlier message was cut off half way; open another stream".to_owned()));
         }
-        self.stream.write_all(bytes).await.map_err(write_lost)?;
+        self.stream().write_all(bytes).await.map_err(write_lost)?;
         self.cut = false;
         Ok(())
+    }
+
+    /// Bytes as they lie, after the messages: a clip's. Waits while the peer does not read. Cut as [`Tx::send`] is.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        self.write(bytes).await
+    }
+
+    /// The stream without its messages, for another protocol's bytes. Dropped, it is finished.
+    pub fn into_io(mut self) -> SendStream {
+        // The stream's own end is then its user's to say.
+        self.finished = true;
+        self.stream.take().expect(STREAM)
     }
 
     /// No more messages; the peer reads a clean end after the last. They still arrive after this is dropped.
@@ -91,13 +110,13 @@ impl Tx {
             return Err(Lost::Stream("the last message was cut off half way".to_owned()));
         }
         self.finished = true;
-        self.stream.finish().map_err(|e| Lost::Stream(e.to_string()))
+        self.stream().finish().map_err(|e| Lost::Stream(e.to_string()))
     }
 
     /// After [`Tx::finish`]: waits until the peer's transport has everything.
     pub async fn delivered(&mut self) -> Result<(), Lost> {
         use quinn::StoppedError;
-        match self.stream.stopped().await {
+        match self.stream().stopped().await {
             Ok(None) => Ok(()),
             Ok(Some(code)) => Err(write_lost(quinn::WriteError::Stopped(code))),
             Err(StoppedError::ConnectionLost(e)) => Err(super::reason::connection_lost(&e)),
@@ -110,7 +129,7 @@ impl Drop for Tx {
     fn drop(&mut self) {
         if !self.finished {
             // Fails when the stream has already ended, which is as good.
-            let _ = self.stream.reset(CloseCode::GivenUp.on_wire());
+            let _ = self.stream().reset(CloseCode::GivenUp.on_wire());
         }
     }
 }
@@ -164,6 +183,16 @@ impl Rx {
         }
         let bytes = std::mem::take(&mut self.partial);
         codec::decode::<T, LIMIT>(&bytes[LENGTH_BYTES..]).map(Some).map_err(|e| RecvError::Garbled(e.to_string()))
+    }
+
+    /// Up to `bytes_max` of what follows the messages, as they lie; `None` at the end. Cancel-safe.
+    pub async fn recv_bytes(&mut self, bytes_max: usize) -> Result<Option<impl AsRef<[u8]> + use<>>, Lost> {
+        self.read_raw(bytes_max).await
+    }
+
+    /// The stream without its messages, for another protocol's bytes.
+    pub fn into_io(self) -> RecvStream {
+        self.stream
     }
 
     /// Up to `bytes_max` of what follows the messages, as they lie; `None` at the end.

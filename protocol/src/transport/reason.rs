@@ -114,7 +114,12 @@ fn certificate_fault(alert: u8, reason: &str, whose: Whose) -> String {
             None => format!("{its} certificate is no good: {}; issue one from {ca}", short_text(reason)),
         },
         // no_application_protocol
-        120 => "the two speak different versions of the watchtree protocol; upgrade the older".to_owned(),
+        120 => {
+            let [newest, before] = super::VERSIONS;
+            format!(
+                "it speaks no version of the protocol that this program speaks ({newest} and {before}); upgrade the older"
+            )
+        }
         _ => format!("{} (TLS alert {alert})", short_text(reason)),
     }
 }

@@ -8,8 +8,34 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Raised when a message changes shape. Another version is not understood: the handshake ends there, by name.
-pub(super) const ALPN: &[u8] = b"watchtree/2";
+/// What this program speaks, the newest first: this version and the one before it. The newest that both sides speak is
+/// taken; without one in common the handshake ends there, by name. Raised when a message changes shape: what is
+/// added at the end of an enum is not said to a peer of an older version.
+pub const VERSIONS: [Version; 2] = [Version(3), Version(2)];
+
+/// A version of what nodes say to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u8);
+
+impl Version {
+    /// Telemetry, datagrams, renewal, the core's stream and the directory of gpu nodes.
+    pub const FABRIC: Self = Self(3);
+
+    /// As TLS negotiates it.
+    pub(super) fn alpn(self) -> Vec<u8> {
+        self.to_string().into_bytes()
+    }
+
+    pub(super) fn from_alpn(name: &[u8]) -> Option<Self> {
+        VERSIONS.into_iter().find(|version| version.alpn() == name)
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "watchtree/{}", self.0)
+    }
+}
 
 /// A peer that has not finished its handshake by then is dropped.
 pub const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
@@ -43,6 +69,9 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 * FRAME_BYTES_MAX as u32;
 /// holds `FRAMES_IN_FLIGHT_MAX` frames of 720p and a message.
 const SEND_WINDOW_BYTES: u64 = FRAMES_IN_FLIGHT_MAX as u64 * (1280 * 720 * 3 / 2) + 1024 * 1024;
 
+/// Datagrams that wait to be sent or read, of one connection.
+const DATAGRAMS_BYTES_MAX: usize = 16 * 1024;
+
 /// Kernel buffers of the socket, each way. The usual 212 KB lost packets by the thousand on
 /// loopback; 4 MiB lost none. Best effort: the host's `net.core.rmem_max` and `wmem_max` cap it.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
@@ -65,8 +94,9 @@ pub(super) fn transport_config() -> Arc<TransportConfig> {
         .initial_rtt(FIRST_RTT_GUESS)
         // Frames of one priority leave one after another: interleaved, each would arrive as late as the last.
         .send_fairness(false)
-        // Nothing here reads datagrams yet, so none are taken in.
-        .datagram_receive_buffer_size(None);
+        // When full, the oldest are dropped: newest wins.
+        .datagram_receive_buffer_size(Some(DATAGRAMS_BYTES_MAX))
+        .datagram_send_buffer_size(DATAGRAMS_BYTES_MAX);
     Arc::new(config)
 }
 

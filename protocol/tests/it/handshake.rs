@@ -103,7 +103,12 @@ async fn another_protocol_version_is_named() {
     let peer = raw::connect(&own.ca, Some(&own), "relay.watchtree", relay.port, b"watchtree/9").await;
     assert!(peer.is_err());
     let refusal = relay.refusal().await;
-    assert!(refusal.contains("different versions of the watchtree protocol; upgrade the older"), "{refusal}");
+    assert!(
+        refusal.contains(
+            "no version of the protocol that this program speaks (watchtree/3 and watchtree/2); upgrade the older"
+        ),
+        "{refusal}"
+    );
 }
 
 #[tokio::test]

@@ -235,7 +235,7 @@ fn chunk_entries(entries: &[Entry]) -> usize {
 fn text_bytes(event: &Event) -> usize {
     let evidence = match &event.evidence {
         Evidence::Model { model, node } => model.len() + node.len(),
-        Evidence::Motion => 0,
+        Evidence::Motion | Evidence::Dropped { .. } => 0,
     };
     event.label.len() + evidence
 }

@@ -130,6 +130,9 @@ impl Proxy {
             },
             Open::Admin => self.admin.serve(connection.peer().clone(), tx, rx).await,
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
+            Open::Renew | Open::Core | Open::Clip { .. } => {
+                refuse(&connection, CloseCode::Refused, &format!("this node serves no {} stream", open.name()));
+            }
         }
     }
 
