@@ -8,7 +8,9 @@
 //! a peer the peer.
 
 mod classes;
+pub mod machine;
 pub mod process;
+pub mod sampler;
 mod zeros;
 
 use classes::Classes;
@@ -118,6 +120,18 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "watchtree_record_entries_total", "An entry was put on the relay's record."),
     (Counter, "watchtree_record_duplicates_total", "An entry came that was on the record already, and was skipped."),
     (Gauge, "watchtree_peer_linked", "1 while this peer is linked to this node, 0 since it is gone, by its name."),
+    (Counter, "watchtree_telemetry_messages_total", "A node told this one how it is."),
+    (
+        Counter,
+        "watchtree_datagrams_refused_total",
+        "A datagram was dropped, by what: garbled, of a kind that its sender may not send, or too many.",
+    ),
+    (Gauge, "watchtree_fleet_nodes", "Nodes that this one knows, itself included, by role and state."),
+    (Gauge, "watchtree_fleet_cameras", "Cameras of all nodes, by state: on line, or off line, blind or of a node that is down."),
+    (Gauge, "watchtree_fleet_spool_waiting", "Entries that wait on edges for the relay, of all edges together, as last told."),
+    (Gauge, "watchtree_fleet_spool_oldest_seconds", "How long the oldest entry waits on any edge that is not down."),
+    (Gauge, "watchtree_fleet_clock_skew_seconds_max", "The most that the clock of a node that is not down is off."),
+    (Counter, "watchtree_fleet_history_restarts_total", "The telemetry history was deleted and begun afresh."),
     (Gauge, "watchtree_link_up", "1 while the link to this upstream is up, by its role."),
     (Counter, "watchtree_link_failures_total", "A link was lost or could not be made, by the upstream's role."),
     (Counter, "watchtree_link_refusals_total", "A peer was refused, by what: certificate, role, frame."),

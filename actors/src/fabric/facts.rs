@@ -10,6 +10,7 @@ mod tests;
 use crate::api::health::{self, Check, Health};
 use crate::camera::coverage::Coverages;
 use crate::events::outbox::Outbox;
+use crate::fleet::Fleet;
 use crate::telemetry::process;
 use protocol::admin::{ActorStatus, FailureRecord, NodeSnapshot};
 use protocol::frame::Ledger;
@@ -46,6 +47,8 @@ pub struct Facts {
     pub outbox: Option<Outbox>,
     /// On an edge: who looks at which camera.
     pub coverage: Coverages,
+    /// How this node is, and those linked to it.
+    pub fleet: Fleet,
     /// Operators may make actors of this node fail, for drills.
     pub allow_faults: bool,
     /// The node as a whole stops, not one of its actors.
@@ -55,6 +58,7 @@ pub struct Facts {
 impl Facts {
     pub fn new(node: Identity, roll: Roll, health: Health) -> Self {
         let (boot, up_since) = (Epoch::random(), Timestamp::now());
+        let fleet = Fleet::new(node.clone(), SOFTWARE);
         Self {
             node,
             boot,
@@ -64,6 +68,7 @@ impl Facts {
             ledgers: Arc::new(Vec::new),
             outbox: None,
             coverage: Coverages::default(),
+            fleet,
             allow_faults: false,
             stopping: Arc::default(),
         }

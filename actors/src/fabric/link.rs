@@ -12,7 +12,8 @@ use futures_util::stream::FuturesUnordered;
 use protocol::Role;
 use protocol::admin::Steered;
 use protocol::link::{Down, Open, Up};
-use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx};
+use protocol::telemetry::Telemetry;
+use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx, Version};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use supervision::{Backoff, Failure, ServiceCx, jitter};
@@ -44,6 +45,8 @@ struct Shared {
     upstream: config::HostPort,
     role: Role,
     connection: watch::Sender<Option<Connection>>,
+    /// How this node is; only the newest is of use.
+    telemetry: watch::Sender<Option<Arc<Telemetry>>>,
     /// Held over whatever is said or published: of two incarnations, the later has the word.
     said: Mutex<Said>,
 }
@@ -57,7 +60,23 @@ struct Said {
 impl Link {
     pub fn new(upstream: config::HostPort, role: Role) -> Self {
         let said = Mutex::new(Said { turns: 0, state: "not dialled yet".to_owned() });
-        Self(Arc::new(Shared { upstream, role, connection: watch::Sender::new(None), said }))
+        let (connection, telemetry) = (watch::Sender::new(None), watch::Sender::new(None));
+        Self(Arc::new(Shared { upstream, role, connection, telemetry, said }))
+    }
+
+    /// Sends it to the peer if the link is up and the peer knows what it is. Newest wins, and none is sent late.
+    pub fn tell(&self, telemetry: Telemetry) {
+        self.0.telemetry.send_replace(Some(Arc::new(telemetry)));
+    }
+
+    /// What is told from now on.
+    pub(crate) fn news(&self) -> watch::Receiver<Option<Arc<Telemetry>>> {
+        self.0.telemetry.subscribe()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shows_for_tests(&self, connection: Connection) {
+        self.0.connection.send_replace(Some(connection));
     }
 
     /// `Some` while the link is up.
@@ -134,9 +153,11 @@ impl<'a> Turn<'a> {
         let state = format!("linked to {peer} at {upstream}");
         cx.place.note(state.clone());
         away.back();
+        // Ahead of whoever sees that the link is up, and tells.
+        let mut news = (connection.version() >= Version::FABRIC).then(|| self.link.news());
         let _up = self.publish(&connection, state);
         tokio::select! {
-            reason = answer(&mut tx, &mut rx, facts, *role) => {
+            reason = answer(&mut tx, &mut rx, &mut news, facts, *role) => {
                 // What the connection died of says more than what its stream did.
                 let died = timeout(GOODBYE_WITHIN, connection.closed()).await;
                 Some(died.unwrap_or_else(|_| {
@@ -257,7 +278,7 @@ async fn greet(connection: &Connection, facts: &Facts) -> Result<(Tx, Rx), Strin
 }
 
 /// Answers the peer's calls until the stream ends; says why it did.
-async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> String {
+async fn answer(tx: &mut Tx, rx: &mut Rx, news: &mut News, facts: &Facts, upstream: Role) -> String {
     let (mut acts, mut ends) = (FuturesUnordered::new(), FuturesUnordered::new());
     loop {
         let answer = tokio::select! {
@@ -298,6 +319,7 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
                 Up::Steered { call, result }
             }
             Some(end) = ends.next(), if !ends.is_empty() => end,
+            telemetry = newest(news) => Up::Telemetry(telemetry),
         };
         match timeout(SENT_WITHIN, tx.send(&answer)).await {
             Ok(Ok(())) => {}
@@ -307,6 +329,23 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
             Err(_) => return format!("the peer took no answer within {} s", SENT_WITHIN.as_secs()),
         }
     }
+}
+
+/// Telemetry to be sent; `None` to a peer that does not know it.
+type News = Option<watch::Receiver<Option<Arc<Telemetry>>>>;
+
+/// The next that is told. Cancel-safe.
+async fn newest(news: &mut News) -> Box<Telemetry> {
+    while let Some(Ok(())) = match news {
+        Some(news) => Some(news.changed().await),
+        None => None,
+    } {
+        let told = news.as_mut().and_then(|news| news.borrow_and_update().clone());
+        if let Some(told) = told {
+            return Box::new(Telemetry::clone(&told));
+        }
+    }
+    std::future::pending().await
 }
 
 /// A node is steered by its relay, which knows operators from viewers. A gpu node that was taken over must not

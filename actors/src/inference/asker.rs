@@ -5,11 +5,13 @@
 //!
 //! Stops when: it panics.  On restart: the verdicts stream is opened again; frames that were out fail.
 
+use super::answers::Answers;
 use super::books::Journal;
 use crate::fabric::link::Link;
 use protocol::camera::Frame;
 use protocol::frame::{Ledger, LedgerState, Tally};
 use protocol::link::{AskerDown, AskerUp, Open};
+use protocol::telemetry::InferenceFigures;
 use protocol::transport::{Connection, Rx, Tx};
 use protocol::{CameraId, Epoch, FrameHeader, Outcome, Priority, Timestamp, Verdict};
 use std::collections::HashMap;
@@ -17,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use supervision::{Failure, ServiceCx};
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// An answer may come so long after the deadline before the frame counts as expired here too:
 /// the gpu node counts from the frame's arrival.
@@ -36,6 +38,8 @@ struct Shared {
     epoch: Epoch,
     edge: String,
     books: Mutex<Books>,
+    /// Since this node's last telemetry.
+    answers: Answers,
     /// The connection on which verdicts are being read.
     ready: watch::Sender<Option<Connection>>,
     link: Link,
@@ -61,7 +65,7 @@ impl Asker {
     /// `epoch` is the process's own; `edge` is who asks, for the books.
     pub fn new(epoch: Epoch, edge: String, link: Link) -> Self {
         let ready = watch::Sender::new(None);
-        Self(Arc::new(Shared { epoch, edge, books: Mutex::default(), ready, link }))
+        Self(Arc::new(Shared { epoch, edge, books: Mutex::default(), answers: Answers::default(), ready, link }))
     }
 
     /// The gpu node that is asked now; empty while there is none.
@@ -71,12 +75,15 @@ impl Asker {
 
     /// The frame's one outcome, by its deadline and a little.
     pub async fn judge(&self, question: Question) -> Outcome {
-        let mut entry = self.submit();
+        let (mut entry, asked) = (self.submit(), Instant::now());
         let connection = self.0.ready.borrow().clone();
         let outcome = match connection {
             None => Outcome::Failed { reason: format!("no link to a gpu node: {}", self.0.link.state()) },
             Some(connection) => self.ask(&connection, &mut entry, &question).await,
         };
+        if matches!(outcome, Outcome::Ok { .. }) {
+            self.0.answers.took(asked.elapsed());
+        }
         entry.settle(outcome)
     }
 
@@ -115,6 +122,12 @@ impl Asker {
     pub fn ledger(&self) -> Ledger {
         let tally = self.lock().tally;
         Ledger { asker: self.0.epoch, edge: self.0.edge.clone(), state: LedgerState::Open, tally }
+    }
+
+    /// For telemetry, which is the one that asks: the mean is of the answers since it last did.
+    pub fn figures(&self) -> InferenceFigures {
+        let tally = self.lock().tally;
+        self.0.answers.figures(tally.submitted, tally.ok, tally.in_flight)
     }
 
     /// The service: keeps a verdicts stream open on whatever connection there is.

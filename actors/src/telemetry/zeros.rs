@@ -34,6 +34,9 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("relay-link", "watchtree_link_failures_total", Some(("upstream", &["relay"]))),
     ("gpu-link", "watchtree_link_failures_total", Some(("upstream", &["gpu"]))),
     ("gateway", "watchtree_link_refusals_total", Some(("what", &["certificate", "connections", "role", "frame"]))),
+    ("gateway", "watchtree_datagrams_refused_total", Some(("what", &["garbled", "unlisted", "too_many"]))),
+    ("gateway", "watchtree_telemetry_messages_total", None),
+    ("fleet", "watchtree_fleet_history_restarts_total", None),
     // Every node has one.
     ("http", "watchtree_failures_unwritten_total", None),
     ("http", "watchtree_steered_total", Some(("act", &["restart", "park", "resume", "inject"]))),

@@ -1,15 +1,19 @@
 //! Control: the accepting end of a peer's control stream: hello, then calls and their answers.
 //!
 //!   peers ──call──▶ [control] ══Snapshot, Failures, Steer══▶ link of the peer
-//!         ◀─answer─           ◀═════════════════════════════
+//!         ◀─answer─     │     ◀═════════════════════════════
+//!   fleet ◀─telemetry───┘
 
 use super::proxy::HELLO_WITHIN;
 use super::refuse;
 use crate::fabric::facts::{Outcome, SOFTWARE};
 use crate::fabric::peers::{Call, Peers};
 use crate::fabric::site::Site;
+use crate::fleet::Fleet;
+use crate::fleet::board::Ended;
 use protocol::admin::{FailureRecord, NodeSnapshot};
 use protocol::link::{Down, Up};
+use protocol::telemetry::Telemetry;
 use protocol::transport::{CloseCode, Connection, Rx, SendError, Tx};
 use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +24,8 @@ use tracing::warn;
 const CALLS_WAITING_MAX: usize = 8;
 /// Calls that were sent and not answered. When full, the oldest is given up: who asked has done so long ago.
 const CALLS_OUT_MAX: usize = 16;
+/// Why a peer that said goodbye is gone.
+const IN_GOOD_ORDER: &str = "it stopped in good order";
 
 pub(super) async fn serve(site: &Site, connection: Connection, mut tx: Tx, mut rx: Rx) {
     let hello = timeout(HELLO_WITHIN, rx.recv::<Up>()).await;
@@ -31,21 +37,28 @@ pub(super) async fn serve(site: &Site, connection: Connection, mut tx: Tx, mut r
     if tx.send(&welcome).await.is_err() {
         return;
     }
+    let fleet = &site.facts.fleet;
+    fleet.arrived(&connection, boot, &software);
     site.peers.arrive(&connection, boot, software, calls);
-    let here = Presence { peers: &site.peers, connection: &connection };
-    let reason = converse(&mut tx, &mut rx, &mut called).await;
+    let here = Presence { peers: &site.peers, fleet, connection: &connection };
+    let told = |telemetry| fleet.telemetry(connection.peer(), telemetry);
+    let reason = converse(&mut tx, &mut rx, &mut called, told).await;
     here.ends(&reason);
 }
 
 /// Whatever ends the control stream, the peer is no longer listed as linked.
 struct Presence<'a> {
     peers: &'a Peers,
+    fleet: &'a Fleet,
     connection: &'a Connection,
 }
 
 impl Presence<'_> {
     fn ends(&self, reason: &str) {
         self.peers.leave(self.connection, reason);
+        let in_good_order = reason == IN_GOOD_ORDER;
+        let ended = if in_good_order { Ended::InGoodOrder } else { Ended::Lost(reason.to_owned()) };
+        self.fleet.left(self.connection, ended);
     }
 }
 
@@ -56,7 +69,12 @@ impl Drop for Presence<'_> {
 }
 
 /// Passes calls to the peer and answers back, until the stream ends; says why it did.
-async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Call>) -> String {
+async fn converse(
+    tx: &mut Tx,
+    rx: &mut Rx,
+    called: &mut mpsc::Receiver<Call>,
+    told: impl Fn(Box<Telemetry>),
+) -> String {
     let mut out = Out::default();
     loop {
         tokio::select! {
@@ -71,7 +89,8 @@ async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Call>) -
             },
             message = rx.recv::<Up>() => match message {
                 Ok(Some(Up::Hello { .. })) => return "it said hello twice".to_owned(),
-                Ok(Some(Up::Bye)) => return "it stopped in good order".to_owned(),
+                Ok(Some(Up::Bye)) => return IN_GOOD_ORDER.to_owned(),
+                Ok(Some(Up::Telemetry(telemetry))) => told(telemetry),
                 Ok(Some(answer)) => out.answered(answer),
                 Ok(None) => return "it ended its control stream".to_owned(),
                 Err(error) => return error.to_string(),
@@ -225,7 +244,7 @@ mod tests {
         let (mut edge_tx, mut edge_rx) = edge.open_bi(&Open::Control).await.expect("a stream");
         let (_, mut tx, mut rx) = relay.accept_bi().await.expect("a stream").open().await.expect("says what it is");
         let (calls, mut called) = mpsc::channel(CALLS_WAITING_MAX);
-        let conversing = tokio::spawn(async move { converse(&mut tx, &mut rx, &mut called).await });
+        let conversing = tokio::spawn(async move { converse(&mut tx, &mut rx, &mut called, |_| {}).await });
 
         let (too_large, refused) = failures(MESSAGE_BYTES_MAX);
         let (fits, answer) = failures(10);
@@ -239,6 +258,6 @@ mod tests {
         let told = timeout(within, answer).await.expect("in time").expect("it is answered");
         assert_eq!(told, (Vec::new(), 7));
         edge_tx.send(&Up::Bye).await.expect("is sent");
-        assert_eq!(conversing.await.expect("it ends"), "it stopped in good order");
+        assert_eq!(conversing.await.expect("it ends"), IN_GOOD_ORDER);
     }
 }

@@ -8,11 +8,13 @@
 use super::{Served, refuse};
 use crate::api::admin::Admin;
 use crate::events::receiver::{self, ReceiveError};
+use protocol::Role;
+use protocol::datagram::Datagram;
 use protocol::link::{Open, may_open};
 use protocol::transport::{CloseCode, Connection, PendingStream, Rx, StreamRefusal, Tx};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use supervision::{Failure, ServiceCx};
 use tokio::sync::Mutex;
@@ -29,6 +31,9 @@ const DESK_FREE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often the tree shows a new round-trip time.
 const NOTE_EVERY: Duration = Duration::from_secs(2);
+
+/// Datagrams of one peer within [`NOTE_EVERY`] that are looked at; the others are dropped and counted.
+const DATAGRAMS_MAX: u32 = 200;
 
 #[derive(Clone)]
 pub(super) struct Proxy {
@@ -75,6 +80,10 @@ impl Proxy {
                     Ok(_) => refuse(connection, CloseCode::Refused, "this node judges no frames of yours"),
                     Err(lost) => return Ok(lost.to_string()),
                 },
+                datagram = connection.recv_datagram() => match datagram {
+                    Ok(datagram) => self.datagram(&visit, datagram),
+                    Err(lost) => return Ok(lost.to_string()),
+                },
                 Some(ended) = streams.join_next(), if !streams.is_empty() => {
                     ended.map_err(|error| stream_failed(connection, error))?;
                 }
@@ -87,11 +96,26 @@ impl Proxy {
                     }
                 }
                 _ = notes.tick() => {
+                    visit.datagrams.store(0, Ordering::Relaxed);
                     let (addr, rtt) = (connection.remote_addr(), connection.rtt());
                     cx.place.note(format!("{} at {addr}, {:.1} ms away", peer.role, rtt.as_secs_f64() * 1e3));
                 }
                 () = cx.asked() => {}
             }
+        }
+    }
+
+    /// Never waits. Whatever is wrong with one, it is dropped and counted, and the connection goes on.
+    fn datagram(&self, visit: &Visit, datagram: Result<Datagram, String>) {
+        let refused = |what| metrics::counter!("watchtree_datagrams_refused_total", "what" => what).increment(1);
+        let (facts, peer) = (&self.served.site.facts, visit.connection.peer());
+        if visit.datagrams.fetch_add(1, Ordering::Relaxed) >= DATAGRAMS_MAX {
+            return refused("too_many");
+        }
+        match datagram {
+            Ok(Datagram::Beat(beat)) if may_beat(facts.node.role, peer.role) => facts.fleet.beat(peer, beat),
+            Ok(Datagram::Beat(_) | Datagram::Gauge { .. }) => refused("unlisted"),
+            Err(_) => refused("garbled"),
         }
     }
 
@@ -148,6 +172,10 @@ impl Proxy {
     }
 }
 
+fn may_beat(here: Role, peer: Role) -> bool {
+    matches!((here, peer), (Role::Relay, Role::Edge | Role::Gpu))
+}
+
 fn stream_failed(connection: &Connection, error: JoinError) -> Failure {
     let text = format!("serving a stream failed: {error}");
     refuse(connection, CloseCode::GivenUp, &text);
@@ -172,11 +200,13 @@ struct Visit {
     known: AtomicBool,
     /// Held by the one desk that serves it.
     desk: Mutex<()>,
+    /// Datagrams that came since the last note.
+    datagrams: AtomicU32,
 }
 
 impl Visit {
     fn new(connection: Connection, cx: ServiceCx) -> Self {
-        Self { connection, cx, known: AtomicBool::new(false), desk: Mutex::new(()) }
+        Self { connection, cx, known: AtomicBool::new(false), desk: Mutex::new(()), datagrams: AtomicU32::new(0) }
     }
 
     fn is_known(&self) -> bool {
