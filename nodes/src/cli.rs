@@ -14,6 +14,7 @@ mod changes;
 mod credentials;
 mod events;
 mod failures;
+mod fleet;
 mod follow;
 mod gather;
 mod inventory;

@@ -103,7 +103,8 @@ impl Admin {
                 Ok(told) => tx.send(&Reply::Steered(told.short())).await,
                 Err(why) => refuse(&why, tx).await,
             },
-            Request::CreateToken { .. } | Request::Revoke { .. } | Request::Revoked | Request::Fleet => {
+            Request::Fleet => self.in_turn(who, self.fleet(&sees, tx)).await,
+            Request::CreateToken { .. } | Request::Revoke { .. } | Request::Revoked => {
                 refuse("this node does not serve this request", tx).await
             }
             Request::Events { filter, follow } => match &self.store {
@@ -128,6 +129,18 @@ impl Admin {
             show(shown, tx).await?;
         }
         tx.send(&Reply::Done).await
+    }
+
+    async fn fleet(&self, sees: &Sees, tx: &mut Tx) -> Result<(), SendError> {
+        let (fleet, mut after) = (&self.site.facts.fleet, None);
+        loop {
+            let some = fleet.page(after.as_ref(), limits::FLEET_MAX, |node| self.site.sees(sees, node));
+            after = some.last().map(|last| last.node.clone());
+            if after.is_none() {
+                return tx.send(&Reply::Done).await;
+            }
+            tx.send(&Reply::Fleet(some)).await?;
+        }
     }
 
     fn no_record(&self) -> String {

@@ -70,6 +70,11 @@ impl Site {
         std::iter::once(here).chain(peers).collect()
     }
 
+    /// This node is seen by everybody who may look.
+    pub fn sees(&self, sees: &Sees, node: &Identity) -> bool {
+        *node == self.facts.node || sees.node(node)
+    }
+
     fn nodes(&self, sees: &Sees) -> Vec<Identity> {
         let peers = self.peers.ids().into_iter().filter(|peer| sees.node(peer));
         std::iter::once(self.facts.node.clone()).chain(peers).collect()
@@ -223,7 +228,7 @@ impl Failures {
 }
 
 impl Sees {
-    fn node(&self, node: &Identity) -> bool {
+    pub fn node(&self, node: &Identity) -> bool {
         match self {
             Self::All => true,
             Self::Tenant(tenant) => node.tenant == *tenant,

@@ -76,6 +76,7 @@ impl Asker {
     /// The frame's one outcome, by its deadline and a little.
     pub async fn judge(&self, question: Question) -> Outcome {
         let (mut entry, asked) = (self.submit(), Instant::now());
+        self.0.answers.asked();
         let connection = self.0.ready.borrow().clone();
         let outcome = match connection {
             None => Outcome::Failed { reason: format!("no link to a gpu node: {}", self.0.link.state()) },
@@ -126,8 +127,8 @@ impl Asker {
 
     /// For telemetry, which is the one that asks: the mean is of the answers since it last did.
     pub fn figures(&self) -> InferenceFigures {
-        let tally = self.lock().tally;
-        self.0.answers.figures(tally.submitted, tally.ok, tally.in_flight)
+        let waiting = self.lock().tally.in_flight;
+        self.0.answers.figures(waiting)
     }
 
     /// The service: keeps a verdicts stream open on whatever connection there is.

@@ -5,7 +5,6 @@
 
 use super::answers::Answers;
 use super::batcher::{Batcher, BatcherSettings, OfEdge, Request, Why};
-use protocol::frame::Tally;
 use protocol::telemetry::InferenceFigures;
 use protocol::{CameraId, FrameHeader, Identity, Outcome};
 use std::collections::BTreeMap;
@@ -47,6 +46,7 @@ impl Models {
     }
 
     pub async fn judge(&self, edge: &Identity, header: FrameHeader, pixels: Vec<u8>) -> Outcome {
+        self.answers.asked();
         let asked = header.model.as_ref().or(self.first.as_ref());
         match asked.and_then(|model| self.pools.get(model)) {
             Some(pool) => {
@@ -65,10 +65,9 @@ impl Models {
         }
     }
 
-    /// For telemetry, which is the one that asks; `tally` is of all askers since the node's start.
-    pub fn figures(&self, tally: Tally) -> InferenceFigures {
-        let waiting = self.pools().map(Pool::waiting).sum::<usize>() as u64;
-        self.answers.figures(tally.submitted, tally.ok, waiting)
+    /// For telemetry, which is the one that asks: the mean is of the answers since it last did.
+    pub fn figures(&self) -> InferenceFigures {
+        self.answers.figures(self.pools().map(Pool::waiting).sum::<usize>() as u64)
     }
 
     pub fn pools(&self) -> impl Iterator<Item = &Pool> {

@@ -212,9 +212,11 @@ type Links = tokio::sync::watch::Receiver<Option<protocol::transport::Connection
 
 /// Whether it is up now; never, where there is none.
 async fn link_changed(links: &mut Option<Links>) -> bool {
-    match links {
-        Some(links) if links.changed().await.is_ok() => links.borrow_and_update().is_some(),
-        _ => std::future::pending().await,
+    let Some(links) = links else { return std::future::pending().await };
+    match links.changed().await {
+        Ok(()) => links.borrow_and_update().is_some(),
+        // The link is gone with its node.
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! An edge: cameras, tracking, the outbox, links to a relay and a gpu node.
 
+use super::fleet;
 use super::spool::Spool;
 use super::terms::Terms;
 use crate::launch::Ground;
@@ -17,6 +18,7 @@ use actors::fabric::peers::Peers;
 use actors::fabric::site::Site;
 use actors::inference::asker::{self, Asker};
 use actors::inference::books::Journal;
+use actors::telemetry::sampler::Sampler;
 use actors::tracking::tracker::TrackerSettings;
 use actors::tracking::{Tracking, TrackingSettings};
 use anyhow::anyhow;
@@ -55,6 +57,10 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
     probe_links(&ground, &relay, inference.as_ref());
     let cameras = cameras(&config, &ground, &outbox, inference.as_ref(), &terms);
     let facts = ground.facts;
+    let mut sampler = Sampler::new(facts.clone(), config.node.data_dir.clone());
+    sampler.link = Some(relay.clone());
+    let asker = inference.as_ref().map(|inference| inference.asker.clone());
+    sampler.inference = asker.map(|asker| Arc::new(move || asker.figures()) as _);
     let site = Site { facts: facts.clone(), peers: Peers::default() };
     let http = Http::bind(config.node.http, site, ground.recorder, None)?;
     let queue = config.node.data_dir.join("outbox.redb");
@@ -77,6 +83,7 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
         to_relay,
         forward,
     ];
+    children.extend(fleet::children(&terms, sampler, Peers::default()));
     let node = facts.node.name.clone();
     if let Some(Inference { link, asker, journal }) = inference {
         let books = asker.clone();

@@ -1,5 +1,6 @@
 //! A gpu node: models in ports, fed by the frames of many edges. Works on a CPU too.
 
+use super::fleet;
 use super::terms::Terms;
 use crate::launch::Ground;
 use actors::api::http::Http;
@@ -13,6 +14,7 @@ use actors::inference::books::Books;
 use actors::inference::desk::Desk;
 use actors::inference::pool::{Models, Pool};
 use actors::inference::worker::Worker;
+use actors::telemetry::sampler::Sampler;
 use config::{Gpu, ModelEntry};
 use protocol::Role;
 use protocol::model::{MockCost, ModelSpec};
@@ -44,7 +46,10 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     let count = peers.clone();
     ground.facts.health.shows_nodes(move || count.checks());
     let facts = ground.facts.clone();
-    let site = Site { facts: facts.clone(), peers };
+    let mut sampler = Sampler::new(facts.clone(), config.node.data_dir.clone());
+    let figures = models.clone();
+    sampler.inference = Some(Arc::new(move || figures.figures()));
+    let site = Site { facts: facts.clone(), peers: peers.clone() };
     let served = Served { site: site.clone(), store: None, desk: Some(Desk { models, books }) };
     let gateway = Gateway::new(endpoint.clone(), served);
     let http = Http::bind(config.node.http, site, ground.recorder.clone(), None)?;
@@ -65,8 +70,10 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
         let link = Link::new(relay, Role::Relay);
         let probe = link.clone();
         ground.facts.health.shows("relay-link", move || probe.finding());
+        sampler.link = Some(link.clone());
         children.push(terms.service("relay-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));
     }
+    children.extend(fleet::children(&terms, sampler, peers));
     Ok(terms.tree(node, children))
 }
 

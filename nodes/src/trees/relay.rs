@@ -1,5 +1,6 @@
 //! A relay: the record of what happened, and the way to it.
 
+use super::fleet;
 use super::terms::Terms;
 use crate::launch::Ground;
 use actors::api::http::Http;
@@ -8,6 +9,7 @@ use actors::events::store::EventStore;
 use actors::fabric::gateway::{Gateway, Served};
 use actors::fabric::peers::Peers;
 use actors::fabric::site::Site;
+use actors::telemetry::sampler::Sampler;
 use config::Relay;
 use protocol::transport::Endpoint;
 use supervision::Tree;
@@ -24,6 +26,9 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
     facts.health.needs("record", move || record.finding());
     facts.health.needs_apart("disk", move || Box::pin(health::disk::writable(disk.clone())));
     facts.health.shows_nodes(move || count.checks());
+    facts.fleet.keeps_history(config.node.data_dir.join("telemetry"));
+    let sampler = Sampler::new(facts.clone(), config.node.data_dir.clone());
+    let [fleet, telemetry] = fleet::children(&terms, sampler, peers.clone());
     let site = Site { facts: facts.clone(), peers };
     let gateway = Gateway::new(endpoint, Served { site: site.clone(), store: Some(store.clone()), desk: None });
     let http = Http::bind(config.node.http, site, ground.recorder, Some(store.clone()))?;
@@ -35,6 +40,8 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
             terms.service("health", move |cx| readiness::keep(facts.health.clone(), notify.clone(), cx)),
             terms.store(store.child(file)),
             terms.service("http", move |cx| http.clone().run(cx)),
+            fleet,
+            telemetry,
             // Ahead of the gateway: it says goodbye to all peers at once, and then their proxies end.
             proxies.peers(terms.intensity()),
             terms.service("gateway", move |cx| gateway.clone().run(cx)),
