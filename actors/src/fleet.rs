@@ -110,12 +110,7 @@ impl Fleet {
     }
 
     /// Of the nodes that are `seen`, at most `most` of those after `after`, by their identities.
-    pub fn page(
-        &self,
-        after: Option<&Identity>,
-        most: usize,
-        seen: impl Fn(&Identity) -> bool,
-    ) -> Vec<NodeHealth> {
+    pub fn page(&self, after: Option<&Identity>, most: usize, seen: impl Fn(&Identity) -> bool) -> Vec<NodeHealth> {
         self.board().page(after, most, seen, self.now())
     }
 

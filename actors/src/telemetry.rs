@@ -127,8 +127,16 @@ const METRICS: &[(Kind, &str, &str)] = &[
         "A datagram was dropped, by what: garbled, of a kind that its sender may not send, or too many.",
     ),
     (Gauge, "watchtree_fleet_nodes", "Nodes that this one knows, itself included, by role and state."),
-    (Gauge, "watchtree_fleet_cameras", "Cameras of all nodes, by state: on line, or off line, blind or of a node that is down."),
-    (Gauge, "watchtree_fleet_spool_waiting", "Entries that wait on edges for the relay, of all edges together, as last told."),
+    (
+        Gauge,
+        "watchtree_fleet_cameras",
+        "Cameras of all nodes, by state: on line, or off line, blind or of a node that is down.",
+    ),
+    (
+        Gauge,
+        "watchtree_fleet_spool_waiting",
+        "Entries that wait on edges for the relay, of all edges together, as last told.",
+    ),
     (Gauge, "watchtree_fleet_spool_oldest_seconds", "How long the oldest entry waits on any edge that is not down."),
     (Gauge, "watchtree_fleet_clock_skew_seconds_max", "The most that the clock of a node that is not down is off."),
     (Counter, "watchtree_fleet_history_restarts_total", "The telemetry history was deleted and begun afresh."),

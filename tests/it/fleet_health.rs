@@ -66,7 +66,10 @@ async fn a_silent_node_is_down_in_five_seconds_and_a_blind_camera_degrades_its_e
     camera.quit();
     becomes(&mut site, "degraded", "camera front-door is blind: ", WITHIN).await;
     let told = json(&watchtree(&site, "nodes -o json"));
-    assert_eq!((&told[1]["state"], &told[1]["telemetry"]["cameras"][0]["on_line"]), (&"degraded".into(), &false.into()));
+    assert_eq!(
+        (&told[1]["state"], &told[1]["telemetry"]["cameras"][0]["on_line"]),
+        (&"degraded".into(), &false.into())
+    );
     was_down_for_a_while(&site).await;
 }
 

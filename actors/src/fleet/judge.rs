@@ -74,16 +74,37 @@ pub enum Link<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Why<'a> {
     Stopped,
-    Silent { silent: Duration, link: Option<&'a str> },
+    Silent {
+        silent: Duration,
+        link: Option<&'a str>,
+    },
     NotReady,
-    Blind { camera: &'a CameraId, why: Option<&'a str> },
+    Blind {
+        camera: &'a CameraId,
+        why: Option<&'a str>,
+    },
     MoreBlind(usize),
-    Spool { waiting: u64, oldest: Duration },
-    Disk { free_bytes: u64, total_bytes: u64 },
-    Memory { used_bytes: u64, total_bytes: u64 },
-    Skew { ms: i64 },
-    Certificate { left: Duration },
-    Untold { untold: Duration },
+    Spool {
+        waiting: u64,
+        oldest: Duration,
+    },
+    Disk {
+        free_bytes: u64,
+        total_bytes: u64,
+    },
+    Memory {
+        used_bytes: u64,
+        total_bytes: u64,
+    },
+    Skew {
+        ms: i64,
+    },
+    Certificate {
+        left: Duration,
+    },
+    Untold {
+        untold: Duration,
+    },
     Note(&'a str),
     /// Of a healthy one.
     LinkAlone,

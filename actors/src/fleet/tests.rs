@@ -28,7 +28,10 @@ async fn a_link_a_beat_and_a_message_make_a_node_and_its_goodbye_takes_it_down()
     let sums = fleet.sums(|_| true);
     assert_eq!((sums.site.degraded, sums.site.cameras_on_line, sums.site.spool_waiting), (1, 1, 3));
     fleet.left(&relay, Ended::InGoodOrder);
-    assert_eq!((yard(&fleet).state, yard(&fleet).reasons), (HealthState::Down, vec!["it stopped in good order".to_owned()]));
+    assert_eq!(
+        (yard(&fleet).state, yard(&fleet).reasons),
+        (HealthState::Down, vec!["it stopped in good order".to_owned()])
+    );
 }
 
 #[tokio::test]

@@ -68,7 +68,8 @@ impl Sampler {
     pub async fn run(self, cx: ServiceCx) -> Result<(), Failure> {
         // Edges that were started together must not speak together.
         let offset = |every: Duration| Instant::now() + every.mul_f64(jitter());
-        let (mut beats, mut round) = (every(BEAT_EVERY, offset(BEAT_EVERY)), every(TELEMETRY_EVERY, offset(TELEMETRY_EVERY)));
+        let (mut beats, mut round) =
+            (every(BEAT_EVERY, offset(BEAT_EVERY)), every(TELEMETRY_EVERY, offset(TELEMETRY_EVERY)));
         let mut links = self.link.as_ref().map(Link::connections);
         let mut told = Told::new();
         let mut reading = Some(self.read(told.cpu));
@@ -155,13 +156,7 @@ impl Sampler {
 
 impl Told {
     fn new() -> Self {
-        Self {
-            cpu: Cpu::default(),
-            system: System::default(),
-            frames: BTreeMap::new(),
-            at: Instant::now(),
-            gist: None,
-        }
+        Self { cpu: Cpu::default(), system: System::default(), frames: BTreeMap::new(), at: Instant::now(), gist: None }
     }
 
     /// Frames a second are those judged since the last message. Nothing is stored of a camera on this node yet, so that

@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn who_judges_nobody_tells_of_links_and_is_not_enough_alone() {
-        let lines = || Told::Lines(id("main/gpu/one"), vec![line("main/edge/yard", "linked"), line("main/edge/barn", "gone")]);
+        let lines =
+            || Told::Lines(id("main/gpu/one"), vec![line("main/edge/yard", "linked"), line("main/edge/barn", "gone")]);
         assert!(merged(vec![lines()]).is_none());
         let hub = Told::Health(id("main/relay/hub"), vec![health("main/relay/hub", HealthState::Healthy)]);
         let nodes = merged(vec![lines(), hub]).expect("the hub judges");

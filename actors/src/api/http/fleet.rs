@@ -135,7 +135,12 @@ mod tests {
     #[test]
     fn a_span_has_defaults_and_a_wrong_one_is_named() {
         check(None, None, None, Ok((Step::Minute, "2026-11-20T17:30:00Z", NOW)));
-        check(None, Some("2026-11-20T12:00:00Z"), Some("hour"), Ok((Step::Hour, "2026-11-18T12:00:00Z", "2026-11-20T12:00:00Z")));
+        check(
+            None,
+            Some("2026-11-20T12:00:00Z"),
+            Some("hour"),
+            Ok((Step::Hour, "2026-11-18T12:00:00Z", "2026-11-20T12:00:00Z")),
+        );
         check(None, None, Some("day"), Err("use minute or hour"));
         check(Some("yesterday"), None, None, Err("from: `yesterday`"));
         check(Some(NOW), Some("2026-11-20T12:00:00Z"), None, Err("change them over"));

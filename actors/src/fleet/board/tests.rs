@@ -60,7 +60,10 @@ fn a_beat_that_is_late_or_of_another_process_is_no_sign_of_life() {
     board.beat(&id(YARD), Beat { boot: Epoch(2), seq: 9, ready: true }, at(5000));
     assert_eq!(state(&mut board, 6000), Down);
     board.arrive(&id(YARD), 8, hello(2, true), at(7000));
-    assert_eq!(board.beat(&id(YARD), Beat { boot: Epoch(2), seq: 1, ready: false }, at(8000)).expect("new").to, Degraded);
+    assert_eq!(
+        board.beat(&id(YARD), Beat { boot: Epoch(2), seq: 1, ready: false }, at(8000)).expect("new").to,
+        Degraded
+    );
 }
 
 #[test]

@@ -41,7 +41,7 @@ async fn what_is_not_well_is_told_once_and_what_is_needed_first() {
 #[tokio::test]
 async fn its_own_fleet_hears_of_it_and_so_does_its_link() {
     let mut sampler = sampler();
-    let link = Link::new("127.0.0.1:1".parse().expect("an address"), protocol::Role::Relay);
+    let link = Link::new(vec!["127.0.0.1:1".parse().expect("an address")], protocol::Role::Relay);
     sampler.link = Some(link.clone());
     let mut news = link.news();
     let telemetry = sampler.compose(&mut Told::new()).await;
@@ -55,7 +55,7 @@ async fn its_own_fleet_hears_of_it_and_so_does_its_link() {
 async fn beats_count_up_over_restarts_and_go_where_the_link_goes() {
     let (pair, mut sampler) = (Pair::new(), sampler());
     let (edge, relay) = pair.connect().await;
-    let link = Link::new("127.0.0.1:1".parse().expect("an address"), protocol::Role::Relay);
+    let link = Link::new(vec!["127.0.0.1:1".parse().expect("an address")], protocol::Role::Relay);
     sampler.link = Some(link.clone());
     sampler.beat(true);
     assert_eq!(sampler.beats.load(Ordering::Relaxed), 0, "there is no link");

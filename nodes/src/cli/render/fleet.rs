@@ -124,7 +124,8 @@ main/edge/barn  down      3m ago                                  ?/2      0
     #[test]
     fn it_fits_eighty_columns_and_what_matters_least_goes_first() {
         let text = table(&nodes(), now()).cut_to(Some(80)).render(Style::Plain);
-        let (first, widest) = (text.lines().next().expect("headings"), text.lines().map(|line| line.chars().count()).max());
+        let (first, widest) =
+            (text.lines().next().expect("headings"), text.lines().map(|line| line.chars().count()).max());
         assert!(widest <= Some(80) && !first.contains("MEM") && first.ends_with("SKEW"), "{text}");
         let narrow = table(&nodes()[..1], now()).cut_to(Some(80)).render(Style::Plain);
         assert!(narrow.contains("MEM") && !narrow.contains("SKEW") && !narrow.contains("CAMERAS"), "{narrow}");

@@ -1,8 +1,6 @@
 //! What tests draw.
 
-use protocol::admin::{
-    ActorStatus, FailureRecord, HealthState, NodeHealth, NodeLine, NodeSnapshot, RecordedEvent,
-};
+use protocol::admin::{ActorStatus, FailureRecord, HealthState, NodeHealth, NodeLine, NodeSnapshot, RecordedEvent};
 use protocol::telemetry::{CameraFigures, SpoolFigures, System, Telemetry};
 use protocol::{EndReason, Epoch, Event, EventId, Evidence, Phase, Timestamp};
 use std::time::Duration;
