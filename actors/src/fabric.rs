@@ -7,12 +7,13 @@
 //!                    ├─frames───▶ inference    (gpu)
 //!                    └─admin────▶ api
 //!
-//! What a peer may open stands in one table, `protocol::link::may_open`.
+//! What a peer may open and say stands in one table, `protocol::roles`; what it may not is told by [`refusals`].
 
 pub mod facts;
 pub mod gateway;
 pub mod link;
 pub mod peers;
+pub mod refusals;
 pub mod site;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -11,7 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 use x509_parser::extensions::GeneralName;
 
-/// What a node is for. Its certificate says so; the role table in [`crate::link`] says what it may do.
+/// What a node is for. Its certificate says so; the role table in [`crate::roles`] says what it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {

@@ -5,7 +5,8 @@
 //!   telemetry · datagram               how a node is
 //!   link · core · admin ▸ steer        who says what on which stream
 //!   enrol · revoked                    how a node gets its certificate, and who lost it
-//!   identity ▸ ca ▸ transport          who may say it, over QUIC with mutual TLS
+//!   identity ▸ ca ▸ transport          who says it, over QUIC with mutual TLS
+//!   roles                              who may: one table for all of it
 //!
 //! No behaviour lives here: a type, how it looks as bytes, and what is refused.
 
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod link;
 pub mod model;
 pub mod revoked;
+pub mod roles;
 pub mod steer;
 pub mod telemetry;
 pub mod time;

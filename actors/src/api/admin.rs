@@ -10,10 +10,12 @@ mod looks;
 mod tests;
 
 use crate::events::store::EventStore;
+use crate::fabric::refusals;
 use crate::fabric::site::{Failures, Sees, Shown, Site};
 use futures_util::StreamExt;
 use looks::Looks;
 use protocol::admin::{EventFilter, RecordedEvent, Reply, Request};
+use protocol::roles::{self, Listed};
 use protocol::transport::{Lost, Rx, SendError, Tx};
 use protocol::{Epoch, EventId, Identity, NodeName, limits};
 use std::pin::pin;
@@ -64,6 +66,17 @@ impl Admin {
             Request::Steer { .. } => info!(%who, request = told(&request), "admin request"),
             // A screen that is kept up to date looks twice a second.
             _ => debug!(%who, request = told(&request), "admin request"),
+        }
+        if let Err(denied) = roles::check(self.site.facts.node.role, who.role, request.row()) {
+            refusals::denied(&who, &denied);
+            // An act that is refused is on the audit log too: the site says so, by the same row.
+            if !matches!(request, Request::Steer { .. }) {
+                if refuse(&denied.to_string(), &mut tx).await.is_ok() {
+                    let _ = tx.finish();
+                    let _ = tx.delivered().await;
+                }
+                return;
+            }
         }
         // Failing to send means that the operator has gone.
         if self.answer(request, &who, &mut tx, &mut rx).await.is_ok() {

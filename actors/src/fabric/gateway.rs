@@ -15,7 +15,7 @@ use super::site::Site;
 use crate::api::admin::Admin;
 use crate::events::store::EventStore;
 use crate::inference::desk::Desk;
-use doors::Doors;
+pub(crate) use doors::Doors;
 use protocol::transport::{CloseCode, Connection, Endpoint, Incoming, Refusal};
 use proxy::Proxy;
 use std::sync::Arc;

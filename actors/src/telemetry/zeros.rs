@@ -3,6 +3,7 @@
 //! `rate` and `increase` compare two readings of one series: a failure that creates its series is invisible to
 //! both. Whatever a class of actors may count is therefore shown as 0 as soon as the class is on the roll.
 
+use protocol::roles::{Plane, Who};
 use std::collections::BTreeSet;
 use supervision::{FailureKind, Status};
 
@@ -37,6 +38,16 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     // Every node has one.
     ("http", "watchtree_failures_unwritten_total", None),
     ("http", "watchtree_steered_total", Some(("act", &["restart", "park", "resume", "inject"]))),
+];
+
+const PEERS: &[Who] = &[Who::Edge, Who::Relay, Who::Gpu, Who::Operator, Who::Viewer];
+
+/// By class of the actor that refuses: whom, and what.
+const DENIED_BY: &[(&str, &[Who], &[Plane])] = &[
+    ("gateway", PEERS, &[Plane::Stream, Plane::Up, Plane::Request, Plane::Datagram]),
+    ("https", PEERS, &[Plane::Http]),
+    ("relay-link", &[Who::Relay], &[Plane::Down]),
+    ("gpu-link", &[Who::Gpu], &[Plane::Down]),
 ];
 
 const SOURCE_FAULTS: Values = &["refused", "not_found", "unauthorized", "silent", "ended", "unreadable"];
@@ -127,6 +138,12 @@ fn counted_by(class: &str) {
             Some((label, values)) => {
                 values.iter().for_each(|value| metrics::counter!(*metric, *label => *value).increment(0));
             }
+        }
+    }
+    for (_, peers, planes) in DENIED_BY.iter().filter(|(by, ..)| *by == class) {
+        for (peer, plane) in peers.iter().flat_map(|peer| planes.iter().map(move |plane| (peer, plane))) {
+            metrics::counter!("watchtree_refused_total", "role" => peer.as_str(), "what" => plane.as_str())
+                .increment(0);
         }
     }
     // A link that never was up is down; an outbox or a record that never committed has committed nothing; of a camera

@@ -3,6 +3,7 @@
 use super::terms::Terms;
 use crate::launch::Ground;
 use actors::api::http::Http;
+use actors::api::https::Https;
 use actors::api::{health, readiness};
 use actors::fabric::gateway::{Gateway, Served};
 use actors::fabric::link::Link;
@@ -48,6 +49,7 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     let served = Served { site: site.clone(), store: None, desk: Some(Desk { models, books }) };
     let gateway = Gateway::new(endpoint.clone(), served);
     let http = Http::bind(config.node.http, site, ground.recorder.clone(), None)?;
+    let https = config.listen.https.map(|addr| Https::bind(addr, &ground.credentials, http.clone())).transpose()?;
     let workers = config.models.iter().zip(specs).zip(pools);
     let workers = workers.flat_map(|((entry, spec), pool)| workers_of(entry, spec, pool, &ground, &terms)).collect();
     let (told, notify, proxies) = (facts.health.clone(), ground.notify.clone(), gateway.clone());
@@ -60,6 +62,9 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
         proxies.peers(terms.intensity()),
         terms.service("gateway", move |cx| gateway.clone().run(cx)),
     ];
+    if let Some(https) = https {
+        children.push(terms.service("https", move |cx| https.clone().run(cx)));
+    }
     let node = facts.node.name.clone();
     if let Some(relay) = config.link.relay {
         let link = Link::new(relay, Role::Relay);

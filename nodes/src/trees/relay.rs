@@ -3,6 +3,7 @@
 use super::terms::Terms;
 use crate::launch::Ground;
 use actors::api::http::Http;
+use actors::api::https::Https;
 use actors::api::{health, readiness};
 use actors::events::store::EventStore;
 use actors::fabric::gateway::{Gateway, Served};
@@ -27,17 +28,20 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
     let site = Site { facts: facts.clone(), peers };
     let gateway = Gateway::new(endpoint, Served { site: site.clone(), store: Some(store.clone()), desk: None });
     let http = Http::bind(config.node.http, site, ground.recorder, Some(store.clone()))?;
+    let https = config.listen.https.map(|addr| Https::bind(addr, &ground.credentials, http.clone())).transpose()?;
     let (file, notify, proxies) = (config.node.data_dir.join("events.redb"), ground.notify, gateway.clone());
-    Ok(terms.tree(
-        &facts.node.name,
-        vec![
-            // What is said to the manager of this process is said as long as anything runs.
-            terms.service("health", move |cx| readiness::keep(facts.health.clone(), notify.clone(), cx)),
-            terms.store(store.child(file)),
-            terms.service("http", move |cx| http.clone().run(cx)),
-            // Ahead of the gateway: it says goodbye to all peers at once, and then their proxies end.
-            proxies.peers(terms.intensity()),
-            terms.service("gateway", move |cx| gateway.clone().run(cx)),
-        ],
-    ))
+    let node = facts.node.name.clone();
+    let mut children = vec![
+        // What is said to the manager of this process is said as long as anything runs.
+        terms.service("health", move |cx| readiness::keep(facts.health.clone(), notify.clone(), cx)),
+        terms.store(store.child(file)),
+        terms.service("http", move |cx| http.clone().run(cx)),
+        // Ahead of the gateway: it says goodbye to all peers at once, and then their proxies end.
+        proxies.peers(terms.intensity()),
+        terms.service("gateway", move |cx| gateway.clone().run(cx)),
+    ];
+    if let Some(https) = https {
+        children.push(terms.service("https", move |cx| https.clone().run(cx)));
+    }
+    Ok(terms.tree(&node, children))
 }

@@ -85,6 +85,13 @@ impl Credentials {
         Ok(Self { identity: Arc::new(identity), server: Arc::new(server), client: Arc::new(client) })
     }
 
+    /// For HTTPS: the same certificate, shown to the same peers, who must show theirs.
+    pub fn https_config(&self) -> Arc<ServerConfig> {
+        let mut https = ServerConfig::clone(&self.server);
+        https.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(https)
+    }
+
     /// Who this node is to others.
     pub fn identity(&self) -> &Identity {
         &self.identity
