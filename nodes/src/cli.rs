@@ -21,6 +21,7 @@ mod out;
 mod rates;
 mod record;
 mod render;
+mod roles;
 mod say;
 mod screen;
 mod session;
@@ -99,6 +100,7 @@ fn obey(command: Command) -> Result<(), Failure> {
         Command::Record(args) => online(&args.access, async |dialler| record::list(&args, dialler, &mut out).await),
         Command::Ca(CaCommand::Init(args)) => authority::init(&args, &mut out),
         Command::Ca(CaCommand::Issue(args)) => authority::issue(&args, &mut out),
+        Command::Roles(args) => roles::roles(&args, &mut out),
         Command::Config(ConfigCommand::Check { file }) => check(&file, &mut out),
     }
 }

@@ -157,6 +157,14 @@ Examples:
     /// Print an edge's raw record, one JSON object a line
     #[command(hide = true)]
     Record(RecordArgs),
+    /// Print who may do what: every stream, message, request and HTTP route, by role
+    #[command(after_help = "\
+What is not listed is denied. `local` is whoever is on the node's machine, `stranger` who has no certificate.
+
+Examples:
+  watchtree roles
+  watchtree roles -o json | jq -r '.[] | select(.on.relay // [] | index(\"viewer\")) | .name'")]
+    Roles(RolesArgs),
     /// Make a certificate authority, and certificates
     #[command(subcommand)]
     Ca(CaCommand),
@@ -177,7 +185,8 @@ impl Command {
             | Self::Park(SteerArgs { output, .. })
             | Self::Resume(SteerArgs { output, .. })
             | Self::Inject(InjectArgs { steer: SteerArgs { output, .. }, .. })
-            | Self::Events(EventsArgs { output, .. }) => *output == Output::Json,
+            | Self::Events(EventsArgs { output, .. })
+            | Self::Roles(RolesArgs { output }) => *output == Output::Json,
             Self::Record(RecordArgs { output: RecordOutput::Json, .. }) => true,
             Self::Ca(_) | Self::Config(_) => false,
         }
@@ -205,6 +214,13 @@ pub struct NodesArgs {
     pub output: Output,
     #[command(flatten)]
     pub access: Access,
+}
+
+#[derive(Debug, Args)]
+pub struct RolesArgs {
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -152,7 +152,7 @@ table! {
     }
 
     Ask, Ask {
-        Ask::Describe => "describe": Relay from Relay | Gpu, Gpu from Relay | Gpu;
+        Ask::Describe => "describe": Relay from Relay | Gpu, Gpu from Relay;
         Ask::Revoked => "revoked": Relay from Relay | Gpu;
     }
 
