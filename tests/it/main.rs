@@ -1,5 +1,6 @@
 //! Integration tests: against real processes, and about the project itself.
 
+mod authorisation;
 mod blast_radius;
 mod cli;
 mod exactly_once;

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use supervision::{Failure, ServiceCx};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -38,6 +39,8 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 /// Of one connection. Whoever still reads an answer then is cut off, and asks again.
 const LIFE_MAX: Duration = Duration::from_secs(600);
+/// For the last words to who was refused.
+const LINGER_WITHIN: Duration = Duration::from_secs(1);
 /// After the system gave no connection: it has no descriptor left, and gets some back.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -88,9 +91,12 @@ impl Https {
 
     /// One connection, from its handshake to its end.
     async fn visit(self, stream: TcpStream) {
-        let tls = match timeout(HANDSHAKE_WITHIN, self.tls.accept(stream)).await {
+        let tls = match timeout(HANDSHAKE_WITHIN, self.tls.accept(stream).into_fallible()).await {
             Ok(Ok(tls)) => tls,
-            Ok(Err(error)) => return refused(&error),
+            Ok(Err((error, stream))) => {
+                refused(&error);
+                return linger(stream).await;
+            }
             Err(_) => return debug!("no handshake within {} s", HANDSHAKE_WITHIN.as_secs()),
         };
         let peer = match peer(&tls) {
@@ -122,6 +128,16 @@ fn peer(tls: &TlsStream<TcpStream>) -> Result<Identity, String> {
     let shown = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let shown = shown.ok_or("it presented no certificate; issue one from our CA")?;
     Identity::from_certificate(shown).map_err(|error| error.to_string())
+}
+
+/// TLS has told the peer why. What it has sent meanwhile is read away: a socket that is closed over unread bytes takes its
+/// last words back.
+async fn linger(mut stream: TcpStream) {
+    let unread = async {
+        let _ = stream.shutdown().await;
+        let _ = tokio::io::copy(&mut (&mut stream).take(HEAD_BYTES_MAX as u64), &mut tokio::io::sink()).await;
+    };
+    let _ = timeout(LINGER_WITHIN, unread).await;
 }
 
 fn turn_away(from: SocketAddr) {

@@ -6,4 +6,5 @@ mod handshake;
 mod raw;
 mod role_table;
 mod site;
+mod spelled_out;
 mod streams;

@@ -1,0 +1,311 @@
+//! The authorisation matrix: every thing that a node may be asked, by every kind of peer, against real nodes.
+//!
+//!   rows of the role table × {nobody, wrong certificates, each role, another tenant, this machine} × {relay, gpu}
+//!
+//! What is expected is spelled out by hand, and what is tried is generated from the table: a row without an attempt, or that
+//! is spelled out otherwise, is a mistake too.
+
+mod peers;
+#[path = "../../protocol/tests/it/spelled_out.rs"]
+mod spelled_out;
+mod tries;
+
+use futures_util::{StreamExt, stream};
+use peers::{Authority, Files, Wrong};
+use protocol::codec::encode;
+use protocol::roles::{Plane, Route, Row, Who, rows};
+use protocol::transport::{Connection, Endpoint};
+use protocol::{Identity, Role};
+use spelled_out::is_allowed;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+use tests::harness::{Cluster, Plan, http, https, ports, stranger};
+use tries::{Seen, Try};
+
+const SEED: u64 = 19;
+const NODES: [Role; 2] = [Role::Relay, Role::Gpu];
+/// Attempts at once: beyond what a node's handshakes need, they would only wait for each other.
+const AT_ONCE: usize = 8;
+/// Identities of each role that take turns: a node has four connections at once, and one that has just ended may count.
+const TURNS: usize = 8;
+/// The issue asks for as many.
+const CELLS_MIN: usize = 300;
+const WITHIN: Duration = Duration::from_secs(30);
+/// How long a datagram that is served is watched for a refusal.
+const UNREFUSED_FOR: Duration = Duration::from_secs(1);
+
+/// What is said to a node that accepts. The other planes are said to who dialled; tests of the link hold those.
+const SAID_TO_LISTENERS: &[Plane] = &[
+    Plane::Stream,
+    Plane::Up,
+    Plane::EventsUp,
+    Plane::AskerUp,
+    Plane::Request,
+    Plane::Datagram,
+    Plane::Tell,
+    Plane::Ask,
+    Plane::Http,
+];
+
+/// One attempt and what came of it.
+struct Cell {
+    what: String,
+    /// Why it is a mistake, if it is.
+    mistake: Option<String>,
+}
+
+impl Cell {
+    fn new(row: &Row, here: Role, peer: impl std::fmt::Display, is_allowed: bool, seen: Seen) -> Self {
+        let mistake = match (is_allowed, &seen) {
+            (true, Seen::Served(_)) | (false, Seen::Refused(_)) => None,
+            (true, _) => Some(format!("must be served: {seen:?}")),
+            (false, _) => Some(format!("must be refused: {seen:?}")),
+        };
+        Self { what: format!("{row} by {peer} on {here}"), mistake }
+    }
+}
+
+/// A relay and a gpu node without models, both with HTTPS, and who comes to them.
+struct Site {
+    cluster: Cluster,
+    authority: Authority,
+    https: BTreeMap<Role, u16>,
+    wrong: BTreeMap<(Wrong, Role), Option<Files>>,
+}
+
+impl Site {
+    async fn start() -> Self {
+        let https = BTreeMap::from(NODES.map(|role| (role, ports::free())));
+        let mut plan = Plan::new(SEED).relay("hub").gpu("engine", &[]);
+        for (name, role) in [("hub", Role::Relay), ("engine", Role::Gpu)] {
+            plan = plan.set(name, "listen.https", format!("127.0.0.1:{}", https[&role]));
+        }
+        let mut cluster = plan.start();
+        let authority = Authority::new(cluster.dir());
+        cluster.node_ready("hub").await;
+        cluster
+            .eventually("the gpu node is linked", WITHIN, async |site| {
+                let metrics = http::get(site.node("engine").http, "/metrics").await?.body;
+                let is_up = |line: &str| line.starts_with("watchtree_link_up{") && line.ends_with(" 1");
+                if metrics.lines().any(is_up) { Ok(()) } else { Err("not yet".to_owned()) }
+            })
+            .await;
+        let kinds = Wrong::ALL.into_iter().flat_map(|wrong| Role::ALL.map(|role| (wrong, role)));
+        let wrong = kinds.map(|(wrong, role)| ((wrong, role), authority.wrong(wrong, role))).collect();
+        Self { cluster, authority, https, wrong }
+    }
+
+    fn node(&self, here: Role) -> &tests::harness::Node {
+        self.cluster.node(if here == Role::Relay { "hub" } else { "engine" })
+    }
+
+    fn quic(&self, here: Role) -> u16 {
+        self.node(here).quic_port.expect("it listens")
+    }
+
+    /// A peer whose certificate alone is at fault: of a role that would be served.
+    async fn wrong_cell(&self, tried: &Try, here: Role, wrong: Wrong) -> Cell {
+        let role = allowed_roles(tried.row(), here).next().unwrap_or(Role::Edge);
+        let files = self.wrong[&(wrong, role)].as_ref();
+        let ca = self.authority.ca();
+        let server_name = here.server_name();
+        let seen = match tried {
+            Try::Http(route) => match https::get(&ca, files, &server_name, self.https[&here], route.path()).await {
+                Err(told) if wrong.alerts().iter().any(|alert| told.contains(alert)) => Seen::Refused(told),
+                told => Seen::Odd(format!("{told:?}")),
+            },
+            _ => {
+                let told = match stranger::connect(&ca, files, &server_name, self.quic(here)).await {
+                    Ok(peer) => {
+                        if let Try::Datagram(datagram) = tried {
+                            let _ = peer.connection.send_datagram(encode(datagram).into());
+                        }
+                        let told = tokio::time::timeout(WITHIN, peer.is_told(&tried.messages())).await;
+                        told.map_err(|_| Seen::Odd("nobody ended the connection".to_owned()))
+                    }
+                    Err(told) => Ok(told),
+                };
+                told.map_or_else(|seen| seen, |told| refusal(&told, wrong))
+            }
+        };
+        Cell::new(tried.row(), here, format!("{role} with {wrong}"), false, seen)
+    }
+
+    /// All that is tried over QUIC with good certificates of one role of one tenant, one after the other.
+    async fn right_cells(&self, here: Role, tenant: &str, role: Role, all: &[Try]) -> Vec<Cell> {
+        let who = |turn| -> Identity { format!("{tenant}/{role}/m{turn}").parse().expect("an identity") };
+        let peers: Vec<Endpoint> = (0..TURNS).map(|turn| self.authority.dialler(&who(turn))).collect();
+        let mut cells = Vec::new();
+        for (tried, peer) in all.iter().zip(peers.iter().cycle()) {
+            let row = tried.row();
+            let seen = match peer.dial("127.0.0.1", self.quic(here), here).await {
+                Ok(connection) => {
+                    let seen = match tried {
+                        Try::Datagram(_) => self.datagram(&connection, here, role, tried).await,
+                        _ => tries::over_quic(&connection, tried).await,
+                    };
+                    connection.close(protocol::transport::CloseCode::Done, "tried");
+                    seen
+                }
+                Err(error) => Seen::Odd(error.to_string()),
+            };
+            let peer = format!("{tenant}/{role}");
+            cells.push(Cell::new(row, here, peer, is_allowed(&row.to_string(), here, role.into()), seen));
+        }
+        cells
+    }
+
+    /// One that is refused is counted, and the connection goes on.
+    async fn datagram(&self, connection: &Connection, here: Role, role: Role, tried: &Try) -> Seen {
+        let Try::Datagram(datagram) = tried else { return Seen::Odd("is no datagram".to_owned()) };
+        let before = self.refused_datagrams(here, role).await;
+        let began = Instant::now();
+        while began.elapsed() < UNREFUSED_FOR {
+            if let Err(error) = connection.send_datagram(datagram) {
+                return Seen::Odd(error.to_string());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if self.refused_datagrams(here, role).await > before {
+                return Seen::Refused("counted as refused".to_owned());
+            }
+        }
+        Seen::Served("and not counted as refused".to_owned())
+    }
+
+    async fn refused_datagrams(&self, here: Role, role: Role) -> f64 {
+        let metrics = http::get(self.node(here).http, "/metrics").await.expect("it answers").body;
+        let labels = [format!("role=\"{role}\""), "what=\"datagram\"".to_owned()];
+        let is_meant = |line: &&str| {
+            line.starts_with("watchtree_refused_total{") && labels.iter().all(|label| line.contains(label))
+        };
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse().ok());
+        metrics.lines().find(is_meant).and_then(value).unwrap_or_default()
+    }
+
+    /// All routes with a good certificate of one role of one tenant.
+    async fn https_cells(&self, here: Role, tenant: &str, role: Role) -> Vec<Cell> {
+        let files = self.authority.issue(&format!("{tenant}/{role}/w-{here}").parse().expect("an identity"));
+        let (ca, server_name) = (self.authority.ca(), here.server_name());
+        let mut cells = Vec::new();
+        for route in Route::ALL {
+            let answer = https::get(&ca, Some(&files), &server_name, self.https[&here], route.path());
+            let seen = answered(answer.await, 403);
+            let row = Try::Http(route).row();
+            let allowed = is_allowed(&row.to_string(), here, role.into());
+            cells.push(Cell::new(row, here, format!("{tenant}/{role}"), allowed, seen));
+        }
+        cells
+    }
+
+    /// All routes for whoever is on this machine.
+    async fn local_cells(&self, here: Role) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for route in Route::ALL {
+            let seen = answered(http::get(self.node(here).http, route.path()).await, 403);
+            let row = Try::Http(route).row();
+            cells.push(Cell::new(row, here, Who::Local, is_allowed(&row.to_string(), here, Who::Local), seen));
+        }
+        cells
+    }
+
+    /// Nothing that was tried made a node fail.
+    async fn is_well(&mut self) -> Vec<String> {
+        let mut faults: Vec<String> = self.cluster.death().into_iter().collect();
+        for here in NODES {
+            let node = self.node(here);
+            let failures = http::get(node.http, "/api/v1/failures?limit=1000").await.expect("it answers").body;
+            if failures.contains("panic") {
+                faults.push(format!("{here}: {failures}"));
+            }
+            let tree = node.tree().await.expect("it answers");
+            let restarted = tree.actors.iter().filter(|actor| actor.restarts > 0);
+            faults.extend(restarted.map(|actor| format!("{} was restarted: {:?}", actor.path, actor.last_reason)));
+            let log = node.log_text();
+            faults.extend(log.lines().filter(|line| line.contains("panic")).map(str::to_owned));
+        }
+        faults
+    }
+}
+
+/// The roles with a certificate that are spelled out.
+fn allowed_roles(row: &Row, here: Role) -> impl Iterator<Item = Role> {
+    let what = row.to_string();
+    Role::ALL.into_iter().filter(move |role| is_allowed(&what, here, (*role).into()))
+}
+
+/// Whether the words that a peer was told are those of what is wrong with it.
+fn refusal(told: &quinn::ConnectionError, wrong: Wrong) -> Seen {
+    let (alerts, words) = wrong.reasons();
+    let is_right = match told {
+        quinn::ConnectionError::ConnectionClosed(close) => {
+            alerts.iter().any(|alert| u64::from(close.error_code) == 0x100 + alert)
+        }
+        quinn::ConnectionError::ApplicationClosed(close) => String::from_utf8_lossy(&close.reason).contains(words),
+        _ => false,
+    };
+    if is_right { Seen::Refused(told.to_string()) } else { Seen::Odd(told.to_string()) }
+}
+
+fn answered(answer: Result<http::Answer, String>, denied: u16) -> Seen {
+    match answer {
+        Ok(answer) if answer.status == denied || answer.status == 404 => Seen::told(answer.body),
+        Ok(answer) => Seen::Served(format!("{} {:.40}", answer.status, answer.body)),
+        Err(error) => Seen::Odd(error),
+    }
+}
+
+/// Who may open the core's stream speaks ractor_cluster there; what it may ask, tests of the core hold.
+fn is_tried(tried: &Try, here: Role, role: Role) -> bool {
+    let is_said_in_the_core = matches!(tried, Try::Tell(_) | Try::Ask(_));
+    !(is_said_in_the_core && is_allowed("stream core", here, role.into()))
+}
+
+#[test]
+fn each_row_that_a_listener_hears_is_tried() {
+    let wanted: BTreeSet<String> =
+        rows().filter(|row| SAID_TO_LISTENERS.contains(&row.plane)).map(ToString::to_string).collect();
+    let mut tried: BTreeSet<String> = tries::all().iter().map(|tried| tried.row().to_string()).collect();
+    // Its plane has answers too, which are said to who dialled.
+    assert!(tried.remove("renew renew"));
+    assert_eq!(tried, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_table_holds_for_every_peer_on_every_node() {
+    let mut site = Site::start().await;
+    let (all, began) = (tries::all(), Instant::now());
+    let over_quic: Vec<Try> = all.iter().filter(|tried| !matches!(tried, Try::Http(_))).cloned().collect();
+    let mut cells = Vec::new();
+
+    let wrong = all.iter().flat_map(|tried| NODES.map(|here| (tried, here)));
+    let wrong = wrong.flat_map(|(tried, here)| Wrong::ALL.map(|wrong| site.wrong_cell(tried, here, wrong)));
+    cells.extend(stream::iter(wrong).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
+
+    let groups = NODES.into_iter().flat_map(|here| Role::ALL.map(|role| ("main", here, role)));
+    let groups: Vec<_> =
+        groups.chain(NODES.into_iter().flat_map(|here| Role::ALL.map(|role| ("acme", here, role)))).collect();
+    let right = groups.iter().map(|(tenant, here, role)| {
+        let is_meant = |tried: &&Try| is_tried(tried, *here, *role);
+        let tried: Vec<Try> = over_quic.iter().filter(is_meant).cloned().collect();
+        let (site, tenant) = (&site, *tenant);
+        async move { site.right_cells(*here, tenant, *role, &tried).await }
+    });
+    let right: Vec<Vec<Cell>> = stream::iter(right).buffer_unordered(AT_ONCE).collect().await;
+    cells.extend(right.into_iter().flatten());
+
+    for (tenant, here, role) in &groups {
+        cells.extend(site.https_cells(*here, tenant, *role).await);
+    }
+    for here in NODES {
+        cells.extend(site.local_cells(here).await);
+    }
+
+    let mistakes: Vec<String> = cells
+        .iter()
+        .filter_map(|cell| Some(format!("{}: {}", cell.what, cell.mistake.as_ref()?)))
+        .chain(site.is_well().await)
+        .collect();
+    println!("{} cells in {:.1} s, {} mistakes", cells.len(), began.elapsed().as_secs_f32(), mistakes.len());
+    assert!(mistakes.is_empty(), "{} mistakes in {} cells:\n{}", mistakes.len(), cells.len(), mistakes.join("\n"));
+    assert!(cells.len() >= CELLS_MIN, "{} cells", cells.len());
+}
