@@ -159,3 +159,6 @@ fn refused(error: &std::io::Error) {
     metrics::counter!("watchtree_link_refusals_total", "what" => "certificate").increment(1);
     warn!("refused: {error}; issue a certificate from this node's CA");
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What a peer with a good certificate may not do, over loopback.
 
 mod asking;
+mod others;
 
 use super::*;
 use crate::api::health::Health;
