@@ -53,7 +53,7 @@ macro_rules! table {
 table! {
     // What a connection's streams are for. A frame's stream is its one message.
     Stream, Open {
-        Open::Control => "control": Relay from Edge | Gpu, Gpu from Edge;
+        Open::Control => "control": Relay from Edge | Gpu | Relay, Gpu from Edge;
         Open::Events => "events": Relay from Edge;
         Open::Verdicts { .. } => "verdicts": Gpu from Edge;
         Open::Frame => "frame": Gpu from Edge;
@@ -66,21 +66,21 @@ table! {
     // On the control stream, from who dialled. Answers carry the number of a call and no node's name: they reach the
     // connection's own proxy.
     Up, Up {
-        Up::Hello { .. } => "hello": Relay from Edge | Gpu, Gpu from Edge;
-        Up::Snapshot { .. } => "snapshot": Relay from Edge | Gpu, Gpu from Edge;
-        Up::Bye => "bye": Relay from Edge | Gpu, Gpu from Edge;
-        Up::Steered { .. } => "steered": Relay from Edge | Gpu, Gpu from Edge;
-        Up::Failures { .. } => "failures": Relay from Edge | Gpu, Gpu from Edge;
-        Up::Telemetry(_) => "telemetry": Relay from Edge | Gpu;
+        Up::Hello { .. } => "hello": Relay from Edge | Gpu | Relay, Gpu from Edge;
+        Up::Snapshot { .. } => "snapshot": Relay from Edge | Gpu | Relay, Gpu from Edge;
+        Up::Bye => "bye": Relay from Edge | Gpu | Relay, Gpu from Edge;
+        Up::Steered { .. } => "steered": Relay from Edge | Gpu | Relay, Gpu from Edge;
+        Up::Failures { .. } => "failures": Relay from Edge | Gpu | Relay, Gpu from Edge;
+        Up::Telemetry(_) => "telemetry": Relay from Edge | Gpu | Relay;
     }
 
     // On the control stream, to who dialled. A gpu node that was taken over must not reach into the edges that send it
     // their frames: it neither steers them nor tells them where to send those.
     Down, Down {
-        Down::Welcome { .. } => "welcome": Edge from Relay | Gpu, Gpu from Relay;
-        Down::Snapshot { .. } => "snapshot": Edge from Relay | Gpu, Gpu from Relay;
-        Down::Steer { .. } => "steer": Edge from Relay, Gpu from Relay;
-        Down::Failures { .. } => "failures": Edge from Relay | Gpu, Gpu from Relay;
+        Down::Welcome { .. } => "welcome": Edge from Relay | Gpu, Relay from Relay, Gpu from Relay;
+        Down::Snapshot { .. } => "snapshot": Edge from Relay | Gpu, Relay from Relay, Gpu from Relay;
+        Down::Steer { .. } => "steer": Edge from Relay, Relay from Relay, Gpu from Relay;
+        Down::Failures { .. } => "failures": Edge from Relay | Gpu, Relay from Relay, Gpu from Relay;
         Down::Directory(_) => "directory": Edge from Relay;
     }
 
@@ -141,8 +141,8 @@ table! {
     }
 
     Datagram, Datagram {
-        Datagram::Beat(_) => "beat": Relay from Edge | Gpu;
-        Datagram::Gauge { .. } => "gauge": Relay from Edge | Gpu;
+        Datagram::Beat(_) => "beat": Relay from Edge | Gpu | Relay;
+        Datagram::Gauge { .. } => "gauge": Relay from Edge | Gpu | Relay;
     }
 
     // Between core nodes, each through the other's one remotable actor. Who is revoked, relays say: they issue.
