@@ -3,7 +3,9 @@
 mod certificates;
 mod frames;
 mod handshake;
+mod join;
 mod raw;
 mod role_table;
 mod site;
 mod streams;
+mod trust;
