@@ -5,14 +5,17 @@
 //!                    ├─control──▶ peers        who is here
 //!                    ├─events───▶ events       (relay)
 //!                    ├─frames───▶ inference    (gpu)
-//!                    └─admin────▶ api
+//!                    ├─admin────▶ api
+//!                    └─join, renew──▶ enrolment     who is let in, who is revoked
 //!
 //! What a peer may open stands in one table, `protocol::link::may_open`.
 
+pub mod enrolment;
 pub mod facts;
 pub mod gateway;
 pub mod link;
 pub mod peers;
+pub mod renewal;
 pub mod site;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -8,6 +8,8 @@
 //! a box that has never met the relay knows it from an impostor.
 
 use crate::{Identity, NodeName, Role, TenantId, Timestamp};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -81,6 +83,11 @@ fn array<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], TokenError> {
 /// What finds a certificate, a token or a key without being it.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
+}
+
+/// What a token carries of its CA: the fingerprint of this certificate; `None` if it is none in PEM.
+pub fn certificate_sha256(pem: &str) -> Option<[u8; 32]> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|der| sha256(&der))
 }
 
 /// A token's text on its way to whoever sets the box up. In no log.

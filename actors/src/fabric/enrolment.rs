@@ -189,9 +189,9 @@ fn check_token(who: &Identity, here: &Identity, ttl: Duration) -> Result<(), Str
             Err(format!("a token is good for 1 s to {days} days, not for {} s", ttl.as_secs()))
         }
         Role::Edge | Role::Relay | Role::Gpu => Ok(()),
-        person @ (Role::Operator | Role::Viewer) => {
-            Err(format!("tokens are for nodes; make the certificate of a person with `watchtree ca issue --role {person}`"))
-        }
+        person @ (Role::Operator | Role::Viewer) => Err(format!(
+            "tokens are for nodes; make the certificate of a person with `watchtree ca issue --role {person}`"
+        )),
     }
 }
 

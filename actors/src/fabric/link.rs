@@ -145,6 +145,10 @@ impl<'a> Turn<'a> {
                 }))
             }
             reason = connection.closed() => Some(reason),
+            reason = connection.distrusted() => {
+                connection.close(CloseCode::Refused, &reason);
+                Some(reason)
+            }
             () = cx.stop.cancelled() => {
                 let goodbye = async {
                     // Others on this connection end in good order first; their last words need it.

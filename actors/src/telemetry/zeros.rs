@@ -13,6 +13,9 @@ type Label = (&'static str, Values);
 /// A restart has the reason of the failure before it; or a sibling failed, or an operator asked for it.
 const RESTARTS_BESIDE: Values = &["sibling", "steered"];
 
+const JOINS: Values =
+    &["joined", "used", "expired", "tampered", "role", "revoked", "no_authority", "garbled", "busy", "unwell"];
+const RENEWALS: Values = &["renewed", "revoked", "no_authority", "garbled", "busy", "unwell"];
 const OUTCOMES: Values = &["ok", "shed", "expired", "failed"];
 
 /// By class of the actor that counts it: metric, and its one label with its values.
@@ -33,7 +36,14 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("worker", "watchtree_inference_verdicts_total", Some(("outcome", OUTCOMES))),
     ("relay-link", "watchtree_link_failures_total", Some(("upstream", &["relay"]))),
     ("gpu-link", "watchtree_link_failures_total", Some(("upstream", &["gpu"]))),
-    ("gateway", "watchtree_link_refusals_total", Some(("what", &["certificate", "connections", "role", "frame"]))),
+    (
+        "gateway",
+        "watchtree_link_refusals_total",
+        Some(("what", &["certificate", "connections", "role", "frame", "trust"])),
+    ),
+    ("enrolment", "watchtree_enrol_total", Some(("result", JOINS))),
+    ("enrolment", "watchtree_renew_total", Some(("result", RENEWALS))),
+    ("renewal", "watchtree_certificate_renewals_total", Some(("result", &["renewed", "no_authority", "failed"]))),
     // Every node has one.
     ("http", "watchtree_failures_unwritten_total", None),
     ("http", "watchtree_steered_total", Some(("act", &["restart", "park", "resume", "inject"]))),
@@ -151,6 +161,12 @@ mod tests {
         let described: BTreeSet<&str> = super::super::metric_names().collect();
         let unknown: Vec<_> = COUNTED_BY.iter().filter(|(_, metric, _)| !described.contains(metric)).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    #[test]
+    fn the_reasons_not_to_let_a_box_in_are_spelt_as_they_are_counted() {
+        assert_eq!(JOINS[1..], protocol::enrol::Refusal::KINDS);
+        assert!(RENEWALS[1..].iter().all(|reason| JOINS.contains(reason)));
     }
 
     #[test]

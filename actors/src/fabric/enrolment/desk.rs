@@ -3,9 +3,9 @@
 //!   box ══JoinUp══▶ [desk] ──token──▶ enrolment ──▶ certificate ══JoinDown══▶ box
 //!   node ═RenewUp═▶   └─── the connection's own certificate says who ═RenewDown═▶ node
 
+use super::Enrolment;
 use super::rules::Presented;
 use super::tries::network;
-use super::Enrolment;
 use protocol::csr::Csr;
 use protocol::enrol::{JoinDown, JoinUp, Refusal, RenewDown, RenewUp, Token, sha256};
 use protocol::transport::{Connection, Credentials, Joining, Rx, Tx};

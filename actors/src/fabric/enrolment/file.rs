@@ -225,7 +225,8 @@ mod tests {
     #[test]
     fn names_are_known_by_their_tokens_within_their_tenant() {
         let (_dir, file) = file();
-        for (number, who) in [(1, "main/edge/yard"), (2, "main/gpu/yard"), (3, "acme/edge/yard"), (4, "main/edge/barn")] {
+        for (number, who) in [(1, "main/edge/yard"), (2, "main/gpu/yard"), (3, "acme/edge/yard"), (4, "main/edge/barn")]
+        {
             token(&file, number, who, Timestamp::now());
         }
         let known = file.known(&TenantId::default(), &"yard".parse().expect("a name")).expect("the disk is well");
