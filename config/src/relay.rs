@@ -32,7 +32,7 @@ pub struct Enrol {
 const CERTIFICATE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 
 /// Less is lost to a restart of the relay; more is what `watchtree ca issue` is for.
-const CERTIFICATE_S: RangeInclusive<u64> = 10..=90 * 24 * 3600;
+const CERTIFICATE_S: RangeInclusive<u64> = 20..=90 * 24 * 3600;
 
 /// Where relays listen unless told otherwise.
 const PORT_DEFAULT: u16 = 7443;

@@ -95,8 +95,7 @@ impl Renewal {
             self.show(&cx);
             let wait = due.since(Timestamp::now()).max(again.saturating_duration_since(Instant::now()));
             tokio::select! {
-                () = sleep(wait.min(LOOK_EVERY)) => {}
-                () = cx.asked() => continue,
+                () = cx.waits(sleep(wait.min(LOOK_EVERY))) => {}
                 () = cx.stop.cancelled() => return Ok(()),
             }
             if Timestamp::now() < due || Instant::now() < again || matches!(self.issues, Issues::Nobody) {
@@ -105,7 +104,7 @@ impl Renewal {
             match cx.waits(self.renew()).await {
                 Ok(()) => {
                     count("renewed");
-                    (due, tries) = (self.due(), 0);
+                    (due, tries, again) = (self.due(), 0, Instant::now() + AGAIN.base);
                     self.say(None);
                 }
                 Err(Unrenewed::NoAuthority) => {

@@ -112,5 +112,5 @@ fn a_relay_issues_certificates_if_it_is_told_where_the_authority_is() {
     let enrols = read(&format!("{text}[enrol]\nca_dir = \"ca\"\ncertificate_s = 20\n")).expect("it is right").enrol;
     assert_eq!((enrols.ca_dir, enrols.certificate.as_secs()), (Some(PathBuf::from("/etc/ca")), 20));
     let found = read(&format!("{text}[enrol]\ncertificate_s = 0\n")).expect_err("it is wrong").to_string();
-    assert!(found.starts_with("enrol.certificate_s is 0; use a whole number from 10 to"), "{found}");
+    assert!(found.starts_with("enrol.certificate_s is 0; use a whole number from 20 to"), "{found}");
 }

@@ -76,6 +76,16 @@ impl Credentials {
         Self::load_at(files, Timestamp::now())
     }
 
+    /// As [`Self::load`], also where the certificate has ended: for a node that has other work than to be let in, or
+    /// that issues its next one itself.
+    pub fn load_even_if_ended(files: &TlsFiles) -> Result<Self, CredentialError> {
+        let loaded = Self::load(files);
+        let Err(CredentialError::Expired(_)) = &loaded else { return loaded };
+        let until =
+            CertificateDer::from_pem_slice(&read(&files.cert)?).ok().and_then(|der| Certificate::read(&der).ok());
+        until.map_or(loaded, |ended| Self::load_at(files, ended.until))
+    }
+
     /// As [`Self::load`], as if it were `now`: for a host whose clock is wrong and known to be.
     pub fn load_at(files: &TlsFiles, now: Timestamp) -> Result<Self, CredentialError> {
         let provider = Arc::new(aws_lc_rs::default_provider());

@@ -158,6 +158,17 @@ fn an_expired_certificate_is_refused_at_load() {
 }
 
 #[test]
+fn a_node_that_has_other_work_loads_a_certificate_that_has_ended_and_nothing_worse() {
+    let (site, other) = (Site::new("test"), Site::new("test"));
+    let (files, _) = site.expired("main/edge/yard");
+    let credentials = Credentials::load_even_if_ended(&files).expect("it is in order but for its end");
+    assert!(credentials.certificate().until < Timestamp::now());
+    let foreign = TlsFiles { ca: other.ca_dir().join("ca.pem"), ..files };
+    let refused = Credentials::load_even_if_ended(&foreign).expect_err("another CA").to_string();
+    assert!(refused.contains("is not signed by"), "{refused}");
+}
+
+#[test]
 fn a_certificate_says_when_it_was_issued_and_until_when_it_is_good() {
     let site = Site::new("test");
     let before = Timestamp::now();
