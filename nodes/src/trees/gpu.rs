@@ -71,7 +71,7 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     let (node, health) = (facts.node.name.clone(), facts.health.clone());
     let mut issues = Issues::Nobody;
     if let Some(relay) = config.link.relay {
-        let link = Link::new(relay, Role::Relay);
+        let link = Link::new(vec![relay], Role::Relay);
         issues = Issues::Relay(link.connections());
         let probe = link.clone();
         ground.facts.health.shows("relay-link", move || probe.finding());

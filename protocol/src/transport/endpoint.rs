@@ -10,7 +10,7 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 #[derive(Debug, thiserror::Error)]
@@ -39,11 +39,16 @@ pub enum Refusal {
 #[derive(Clone)]
 pub struct Endpoint {
     pub(super) quic: quinn::Endpoint,
-    pub(super) revoked: Revoked,
     handshakes: Arc<Semaphore>,
+    credentials: Credentials,
 }
 
 impl Endpoint {
+    /// Moves when this node has a renewed certificate: connections made before show the old one.
+    pub fn renewed(&self) -> watch::Receiver<u64> {
+        self.credentials.renewed()
+    }
+
     /// Accepts peers on `addr`; can dial as well.
     pub fn listen(addr: SocketAddr, credentials: &Credentials) -> Result<Self, TransportError> {
         let crypto = QuicServerConfig::try_from(credentials.server.clone())
@@ -68,8 +73,8 @@ impl Endpoint {
         client.transport_config(settings::transport_config());
         let mut quic = quinn::Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))?;
         quic.set_default_client_config(client);
-        let revoked = credentials.revoked().clone();
-        Ok(Self { quic, revoked, handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)) })
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        Ok(Self { quic, handshakes, credentials: credentials.clone() })
     }
 
     /// The next peer that knocks; `None` when the endpoint is closed. Never waits for a handshake:
@@ -78,7 +83,7 @@ impl Endpoint {
         loop {
             let quic = self.quic.accept().await?;
             match self.handshakes.clone().try_acquire_owned() {
-                Ok(permit) => return Some(Incoming { quic, revoked: self.revoked.clone(), permit }),
+                Ok(permit) => return Some(Incoming { quic, revoked: self.credentials.revoked().clone(), permit }),
                 Err(_) => {
                     tracing::warn!(from = %quic.remote_address(), "turned away: {HANDSHAKES_MAX} handshakes under way");
                     quic.refuse();
