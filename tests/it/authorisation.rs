@@ -12,10 +12,13 @@ mod tries;
 
 use futures_util::{StreamExt, stream};
 use peers::{Authority, Files, Wrong};
-use protocol::codec::encode;
-use protocol::roles::{Plane, Route, Row, Who, rows};
+use protocol::admin::{Reply, Request};
+use protocol::codec::{decode, encode};
+use protocol::enrol::{JoinDown, JoinUp, Refusal};
+use protocol::link::Open;
+use protocol::roles::{Listed, Plane, Route, Row, Who, rows};
 use protocol::transport::{Connection, Endpoint};
-use protocol::{Identity, Role};
+use protocol::{Identity, Role, Timestamp};
 use spelled_out::is_allowed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -30,6 +33,8 @@ const AT_ONCE: usize = 8;
 const TURNS: usize = 8;
 /// The issue asks for as many.
 const CELLS_MIN: usize = 300;
+const JOIN_ALPN: &[u8] = b"watchtree-join/1";
+const JOIN_ANSWER_BYTES_MAX: usize = 64 * 1024;
 const WITHIN: Duration = Duration::from_secs(30);
 /// How long a datagram that is served is watched for a refusal.
 const UNREFUSED_FOR: Duration = Duration::from_secs(1);
@@ -80,6 +85,8 @@ impl Site {
         for (name, role) in [("hub", Role::Relay), ("engine", Role::Gpu)] {
             plan = plan.set(name, "listen.https", format!("127.0.0.1:{}", https[&role]));
         }
+        let ca_dir = plan.dir().join("ca").display().to_string();
+        plan = plan.set("hub", "enrol.ca_dir", ca_dir);
         let mut cluster = plan.start();
         let authority = Authority::new(cluster.dir());
         cluster.node_ready("hub").await;
@@ -92,7 +99,51 @@ impl Site {
             .await;
         let kinds = Wrong::ALL.into_iter().flat_map(|wrong| Role::ALL.map(|role| (wrong, role)));
         let wrong = kinds.map(|(wrong, role)| ((wrong, role), authority.wrong(wrong, role))).collect();
-        Self { cluster, authority, https, wrong }
+        let site = Self { cluster, authority, https, wrong };
+        site.revoke().await;
+        site
+    }
+
+    /// As an operator does with `watchtree revoke`, on each node.
+    async fn revoke(&self) {
+        let operator = self.authority.dialler(&"main/operator/boss".parse().expect("an identity"));
+        for here in NODES {
+            let connection = operator.dial("127.0.0.1", self.quic(here), here).await.expect("its certificate is good");
+            for role in Role::ALL {
+                let request = Request::Revoke { name: "revoked".parse().expect("a name"), role: Some(role) };
+                let (mut tx, mut rx) = connection.open_bi(&Open::Admin).await.expect("a stream");
+                tx.send(&request).await.expect("is sent");
+                let told = rx.recv::<Reply>().await.expect("is readable");
+                assert!(matches!(told, Some(Reply::Revoked(_))), "{told:?}");
+            }
+        }
+    }
+
+    /// What only a connection for joining carries: for who has no certificate, of whatever role he will be.
+    async fn join_cells(&self, here: Role) -> Vec<Cell> {
+        let (row, ca, server_name) = (&JoinUp::ROWS[0], self.authority.ca(), here.server_name());
+        let up = JoinUp {
+            token: "wt1.edge.new.main.00.00.00".to_owned(),
+            csr: vec![1, 2, 3],
+            now: Timestamp::now(),
+            software: "a peer of the matrix".to_owned(),
+        };
+        let mut cells = Vec::new();
+        for wrong in Wrong::ALL {
+            let files = self.wrong[&(wrong, Role::Edge)].as_ref();
+            let peer = stranger::connect_for(JOIN_ALPN, &ca, files, &server_name, self.quic(here)).await;
+            let seen = match (peer, wrong) {
+                (Ok(peer), Wrong::Missing) => joined(&peer, &up).await,
+                (Ok(peer), _) => match tokio::time::timeout(WITHIN, peer.is_told(&[encode(&up)])).await {
+                    Ok(told) => refusal(&told, wrong),
+                    Err(_) => Seen::Odd("nobody ended the connection".to_owned()),
+                },
+                (Err(told), _) => refusal(&told, wrong),
+            };
+            let allowed = wrong == Wrong::Missing && is_allowed(&row.to_string(), here, Who::Stranger);
+            cells.push(Cell::new(row, here, wrong, allowed, seen));
+        }
+        cells
     }
 
     fn node(&self, here: Role) -> &tests::harness::Node {
@@ -227,6 +278,25 @@ impl Site {
     }
 }
 
+/// What a box is answered. That its token is wrong is for who looks at tokens.
+async fn joined(peer: &stranger::Stranger, up: &JoinUp) -> Seen {
+    let asking = async {
+        let (mut tx, mut rx) = peer.open(&encode(up)).await;
+        let _ = tx.finish();
+        rx.read_to_end(JOIN_ANSWER_BYTES_MAX).await
+    };
+    let told = match tokio::time::timeout(WITHIN, asking).await {
+        Ok(Ok(bytes)) => bytes,
+        other => return Seen::Odd(format!("{other:?}")),
+    };
+    // Behind its length.
+    match decode::<JoinDown, JOIN_ANSWER_BYTES_MAX>(told.get(4..).unwrap_or_default()) {
+        Ok(JoinDown::Refused(why @ Refusal::NoAuthority)) => Seen::Refused(why.to_string()),
+        Ok(down) => Seen::Served(format!("{down:?}")),
+        Err(error) => Seen::Odd(error.to_string()),
+    }
+}
+
 /// The roles with a certificate that are spelled out.
 fn allowed_roles(row: &Row, here: Role) -> impl Iterator<Item = Role> {
     let what = row.to_string();
@@ -300,6 +370,7 @@ async fn the_role_table_holds_for_every_peer_on_every_node() {
     }
     for here in NODES {
         cells.extend(site.local_cells(here).await);
+        cells.extend(site.join_cells(here).await);
     }
 
     let mistakes: Vec<String> = cells

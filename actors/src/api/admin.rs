@@ -5,11 +5,13 @@
 //!
 //! A list is sent as it comes: what all nodes tell together is never in memory at once.
 
+mod enrol;
 mod looks;
 #[cfg(test)]
 mod tests;
 
 use crate::events::store::EventStore;
+use crate::fabric::enrolment::Enrolment;
 use crate::fabric::refusals;
 use crate::fabric::site::{Failures, Sees, Shown, Site};
 use futures_util::StreamExt;
@@ -42,12 +44,13 @@ pub struct Admin {
     site: Site,
     /// On a relay.
     store: Option<EventStore>,
+    enrolment: Option<Enrolment>,
     looks: Looks,
 }
 
 impl Admin {
-    pub fn new(site: Site, store: Option<EventStore>) -> Self {
-        Self { site, store, looks: Looks::default() }
+    pub fn new(site: Site, store: Option<EventStore>, enrolment: Option<Enrolment>) -> Self {
+        Self { site, store, enrolment, looks: Looks::default() }
     }
 
     /// Whoever asks sees its own tenant: that tenant's events and edges, and this node. Operators steer.
@@ -63,7 +66,9 @@ impl Admin {
             Ok(Ok(None)) | Err(_) => return,
         };
         match &request {
-            Request::Steer { .. } => info!(%who, request = told(&request), "admin request"),
+            Request::Steer { .. } | Request::CreateToken { .. } | Request::Revoke { .. } => {
+                info!(%who, request = told(&request), "admin request")
+            }
             // A screen that is kept up to date looks twice a second.
             _ => debug!(%who, request = told(&request), "admin request"),
         }
@@ -116,9 +121,10 @@ impl Admin {
                 Ok(told) => tx.send(&Reply::Steered(told.short())).await,
                 Err(why) => refuse(&why, tx).await,
             },
-            Request::CreateToken { .. } | Request::Revoke { .. } | Request::Revoked | Request::Fleet => {
-                refuse("this node does not serve this request", tx).await
-            }
+            Request::CreateToken { role, name, ttl_s } => self.create_token(who, role, name, ttl_s, tx).await,
+            Request::Revoke { name, role } => self.revoke(who, name, role, tx).await,
+            Request::Revoked => self.revoked(who, tx).await,
+            Request::Fleet => refuse("this node does not serve this request", tx).await,
             Request::Events { filter, follow } => match &self.store {
                 Some(store) => events(store, filter, follow, tx, rx).await,
                 None => tx.send(&Reply::Refused(self.no_record())).await,

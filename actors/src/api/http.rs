@@ -61,10 +61,16 @@ pub struct NotBound {
     why: io::Error,
 }
 
+impl NotBound {
+    pub(super) fn new(key: &'static str, addr: SocketAddr, why: io::Error) -> Self {
+        Self { key, addr, why }
+    }
+}
+
 /// Takes the port, for all incarnations of a server: one whose thread is blocked would keep it from its successor.
 pub(super) fn bind(key: &'static str, addr: SocketAddr) -> Result<Arc<std::net::TcpListener>, NotBound> {
     let bound = std::net::TcpListener::bind(addr).and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
-    bound.map(Arc::new).map_err(|why| NotBound { key, addr, why })
+    bound.map(Arc::new).map_err(|why| NotBound::new(key, addr, why))
 }
 
 impl Http {

@@ -12,8 +12,10 @@ use crate::fabric::gateway::Doors;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use protocol::Identity;
+use protocol::Certificate;
+use protocol::revoked::Revoked;
 use protocol::transport::Credentials;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,13 +51,17 @@ pub struct Https {
     socket: Arc<std::net::TcpListener>,
     tls: TlsAcceptor,
     http: Http,
+    revoked: Revoked,
     doors: Doors,
 }
 
 impl Https {
     pub fn bind(addr: SocketAddr, credentials: &Credentials, http: Http) -> Result<Self, NotBound> {
         let socket = bind("listen.https", addr)?;
-        Ok(Self { socket, tls: TlsAcceptor::from(credentials.https_config()), http, doors: Doors::default() })
+        let config =
+            credentials.https_config().map_err(|why| NotBound::new("listen.https", addr, io::Error::other(why)))?;
+        let revoked = credentials.revoked().clone();
+        Ok(Self { socket, tls: TlsAcceptor::from(config), http, revoked, doors: Doors::default() })
     }
 
     pub async fn run(self, cx: ServiceCx) -> Result<(), Failure> {
@@ -101,33 +107,39 @@ impl Https {
         };
         let peer = match peer(&tls) {
             Ok(peer) => peer,
-            Err(why) => return refused(&std::io::Error::other(why)),
+            Err(why) => return refused(&io::Error::other(why)),
         };
-        let _guest = match self.doors.enter(&peer) {
+        let _guest = match self.doors.enter(&peer.who) {
             Ok(guest) => guest,
             Err(why) => {
                 metrics::counter!("watchtree_link_refusals_total", "what" => "connections").increment(1);
                 return warn!("turned away: {why}");
             }
         };
-        debug!(%peer, "connected");
-        let service = TowerToHyperService::new(self.http.router(Caller::Peer(peer)));
+        debug!(peer = %peer.who, "connected");
+        let service = TowerToHyperService::new(self.http.router(Caller::Peer(peer.who.clone())));
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
         http.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
-        match timeout(LIFE_MAX, http.serve_connection(TokioIo::new(tls), service)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!("ended: {error}"),
-            Err(_) => debug!("ended after {} s", LIFE_MAX.as_secs()),
+        tokio::select! {
+            served = timeout(LIFE_MAX, http.serve_connection(TokioIo::new(tls), service)) => match served {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!("ended: {error}"),
+                Err(_) => debug!("ended after {} s", LIFE_MAX.as_secs()),
+            },
+            why = peer.distrusted(&self.revoked) => {
+                metrics::counter!("watchtree_link_refusals_total", "what" => "trust").increment(1);
+                warn!("refused: {why}");
+            }
         }
     }
 }
 
 /// Who it is, from the certificate that TLS has verified.
-fn peer(tls: &TlsStream<TcpStream>) -> Result<Identity, String> {
+fn peer(tls: &TlsStream<TcpStream>) -> Result<Certificate, String> {
     let shown = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let shown = shown.ok_or("it presented no certificate; issue one from our CA")?;
-    Identity::from_certificate(shown).map_err(|error| error.to_string())
+    Certificate::read(shown).map_err(|error| error.to_string())
 }
 
 /// TLS has told the peer why. What it has sent meanwhile is read away: a socket that is closed over unread bytes takes its
@@ -146,12 +158,12 @@ fn turn_away(from: SocketAddr) {
 }
 
 /// A certificate that is not believed; a port scan is not worth a line.
-fn refused(error: &std::io::Error) {
+fn refused(error: &io::Error) {
     let fault = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let is_weather = match fault {
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => false,
         Some(_) => true,
-        None => error.kind() != std::io::ErrorKind::Other,
+        None => error.kind() != io::ErrorKind::Other,
     };
     if is_weather {
         return debug!("handshake not finished: {error}");

@@ -372,6 +372,10 @@ async fn serve(connection: Connection, mut tx: Tx, mut rx: Rx, facts: Facts, cx:
             }))
         }
         reason = connection.closed() => Some(reason),
+        reason = connection.distrusted() => {
+            connection.close(CloseCode::Refused, &reason);
+            Some(reason)
+        }
         () = cx.stop.cancelled() => {
             let goodbye = async {
                 // Others on this connection end in good order first; their last words need it.

@@ -14,6 +14,9 @@ type Label = (&'static str, Values);
 /// A restart has the reason of the failure before it; or a sibling failed, or an operator asked for it.
 const RESTARTS_BESIDE: Values = &["sibling", "steered"];
 
+const JOINS: Values =
+    &["joined", "used", "expired", "tampered", "role", "revoked", "no_authority", "garbled", "busy", "unwell"];
+const RENEWALS: Values = &["renewed", "revoked", "no_authority", "garbled", "busy", "unwell"];
 const OUTCOMES: Values = &["ok", "shed", "expired", "failed"];
 
 /// By class of the actor that counts it: metric, and its one label with its values.
@@ -34,7 +37,14 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("worker", "watchtree_inference_verdicts_total", Some(("outcome", OUTCOMES))),
     ("relay-link", "watchtree_link_failures_total", Some(("upstream", &["relay"]))),
     ("gpu-link", "watchtree_link_failures_total", Some(("upstream", &["gpu"]))),
-    ("gateway", "watchtree_link_refusals_total", Some(("what", &["certificate", "connections", "role", "frame"]))),
+    (
+        "gateway",
+        "watchtree_link_refusals_total",
+        Some(("what", &["certificate", "connections", "role", "frame", "trust"])),
+    ),
+    ("enrolment", "watchtree_enrol_total", Some(("result", JOINS))),
+    ("enrolment", "watchtree_renew_total", Some(("result", RENEWALS))),
+    ("renewal", "watchtree_certificate_renewals_total", Some(("result", &["renewed", "no_authority", "failed"]))),
     // Every node has one.
     ("http", "watchtree_failures_unwritten_total", None),
     ("http", "watchtree_steered_total", Some(("act", &["restart", "park", "resume", "inject"]))),
@@ -45,6 +55,7 @@ const PEERS: &[Who] = &[Who::Edge, Who::Relay, Who::Gpu, Who::Operator, Who::Vie
 /// By class of the actor that refuses: whom, and what.
 const DENIED_BY: &[(&str, &[Who], &[Plane])] = &[
     ("gateway", PEERS, &[Plane::Stream, Plane::Up, Plane::Request, Plane::Datagram]),
+    ("gateway", &[Who::Stranger], &[Plane::Join]),
     ("https", PEERS, &[Plane::Http]),
     ("relay-link", &[Who::Relay], &[Plane::Down]),
     ("gpu-link", &[Who::Gpu], &[Plane::Down]),
@@ -168,6 +179,12 @@ mod tests {
         let described: BTreeSet<&str> = super::super::metric_names().collect();
         let unknown: Vec<_> = COUNTED_BY.iter().filter(|(_, metric, _)| !described.contains(metric)).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    #[test]
+    fn the_reasons_not_to_let_a_box_in_are_spelt_as_they_are_counted() {
+        assert_eq!(JOINS[1..], protocol::enrol::Refusal::KINDS);
+        assert!(RENEWALS[1..].iter().all(|reason| JOINS.contains(reason)));
     }
 
     #[test]

@@ -6,8 +6,10 @@ use actors::api::http::Http;
 use actors::api::https::Https;
 use actors::api::{health, readiness};
 use actors::events::store::EventStore;
+use actors::fabric::enrolment::{Enrolment, Issuer};
 use actors::fabric::gateway::{Gateway, Served};
 use actors::fabric::peers::Peers;
+use actors::fabric::renewal::{Issues, Renewal};
 use actors::fabric::site::Site;
 use config::Relay;
 use protocol::transport::Endpoint;
@@ -20,13 +22,21 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
     for class in ["store", "peers", "gateway"] {
         ground.needs_actor(class);
     }
+    ground.shows_actor("enrolment");
+    let enrolment = enrolment(&config, &ground)?;
+    let issues = if enrolment.issues() { Issues::Here(enrolment.clone()) } else { Issues::Nobody };
+    let renewal = Renewal::new(ground.credentials.clone(), issues);
     let (store, peers, facts) = (EventStore::new(), Peers::default(), ground.facts);
     let (count, record, disk) = (peers.clone(), store.clone(), config.node.data_dir.clone());
     facts.health.needs("record", move || record.finding());
     facts.health.needs_apart("disk", move || Box::pin(health::disk::writable(disk.clone())));
+    let certificate = renewal.clone();
+    facts.health.shows("certificate", move || certificate.finding());
     facts.health.shows_nodes(move || count.checks());
     let site = Site { facts: facts.clone(), peers };
-    let gateway = Gateway::new(endpoint, Served { site: site.clone(), store: Some(store.clone()), desk: None });
+    let (fabric, let_in) = (config.node.data_dir.join("fabric.redb"), Some(enrolment.clone()));
+    let served = Served { site: site.clone(), store: Some(store.clone()), desk: None, enrolment: let_in };
+    let gateway = Gateway::new(endpoint, served);
     let http = Http::bind(config.node.http, site, ground.recorder, Some(store.clone()))?;
     let https = config.listen.https.map(|addr| Https::bind(addr, &ground.credentials, http.clone())).transpose()?;
     let (file, notify, proxies) = (config.node.data_dir.join("events.redb"), ground.notify, gateway.clone());
@@ -35,6 +45,9 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
         // What is said to the manager of this process is said as long as anything runs.
         terms.service("health", move |cx| readiness::keep(facts.health.clone(), notify.clone(), cx)),
         terms.store(store.child(file)),
+        // Ahead of the gateway: who is revoked is known before anybody comes in.
+        terms.store(enrolment.child(fabric)),
+        terms.service("renewal", move |cx| renewal.clone().run(cx)),
         terms.service("http", move |cx| http.clone().run(cx)),
         // Ahead of the gateway: it says goodbye to all peers at once, and then their proxies end.
         proxies.peers(terms.intensity()),
@@ -44,4 +57,10 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
         children.push(terms.service("https", move |cx| https.clone().run(cx)));
     }
     Ok(terms.tree(&node, children))
+}
+
+fn enrolment(config: &Relay, ground: &Ground) -> anyhow::Result<Enrolment> {
+    let valid = config.enrol.certificate;
+    let issuer = config.enrol.ca_dir.as_ref().map(|dir| Issuer::load(dir, valid, &ground.credentials));
+    Ok(Enrolment::new(&ground.credentials, issuer.transpose()?))
 }

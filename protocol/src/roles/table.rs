@@ -135,8 +135,8 @@ table! {
         Request::Failures { .. } => "failures": Relay from Operator | Viewer, Gpu from Operator | Viewer;
         Request::Steer { .. } => "steer": Relay from Operator, Gpu from Operator;
         Request::CreateToken { .. } => "create-token": Relay from Operator;
-        Request::Revoke { .. } => "revoke": Relay from Operator;
-        Request::Revoked => "revoked": Relay from Operator | Viewer;
+        Request::Revoke { .. } => "revoke": Relay from Operator, Gpu from Operator;
+        Request::Revoked => "revoked": Relay from Operator | Viewer, Gpu from Operator | Viewer;
         Request::Fleet => "fleet": Relay from Operator | Viewer;
     }
 

@@ -19,10 +19,11 @@ pub enum Wrong {
     OtherCa,
     Expired,
     NotYet,
+    Revoked,
 }
 
 impl Wrong {
-    pub const ALL: [Self; 4] = [Self::Missing, Self::OtherCa, Self::Expired, Self::NotYet];
+    pub const ALL: [Self; 5] = [Self::Missing, Self::OtherCa, Self::Expired, Self::NotYet, Self::Revoked];
 
     /// Of the peer's end of the handshake: the TLS alerts that say so, and the words of a refusal after it.
     pub fn reasons(self) -> (&'static [u64], &'static str) {
@@ -33,6 +34,8 @@ impl Wrong {
             Self::OtherCa => (&[48, 51], "not signed"),
             // certificate_expired, which also covers "not yet valid"
             Self::Expired | Self::NotYet => (&[45], "expired"),
+            // certificate_revoked
+            Self::Revoked => (&[44], "revoked"),
         }
     }
 
@@ -42,6 +45,7 @@ impl Wrong {
             Self::Missing => &["CertificateRequired"],
             Self::OtherCa => &["UnknownCA", "DecryptError"],
             Self::Expired | Self::NotYet => &["CertificateExpired"],
+            Self::Revoked => &["CertificateRevoked"],
         }
     }
 }
@@ -53,6 +57,7 @@ impl fmt::Display for Wrong {
             Self::OtherCa => "a certificate of another CA",
             Self::Expired => "an expired certificate",
             Self::NotYet => "a certificate that is not valid yet",
+            Self::Revoked => "a revoked certificate",
         })
     }
 }
@@ -86,10 +91,11 @@ impl Authority {
         Endpoint::dialer(&credentials).expect("a socket")
     }
 
-    /// A certificate for `role` of which this is wrong, and nothing else.
+    /// A certificate for `role` of which this is wrong, and nothing else; that one is revoked is told elsewhere.
     pub fn wrong(&self, wrong: Wrong, role: Role) -> Option<Files> {
         let (ca, from, until) = match wrong {
             Wrong::Missing => return None,
+            Wrong::Revoked => return Some(self.issue(&format!("main/{role}/revoked").parse().expect("an identity"))),
             Wrong::OtherCa => ("other", -HOUR, HOUR),
             Wrong::Expired => ("ca", -2 * HOUR, -HOUR),
             Wrong::NotYet => ("ca", HOUR, 2 * HOUR),

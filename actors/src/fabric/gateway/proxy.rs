@@ -65,6 +65,7 @@ impl Proxy {
         let mut streams = JoinSet::new();
         let mut silence = pin!(tokio::time::sleep(HELLO_WITHIN));
         let mut notes = tokio::time::interval(NOTE_EVERY);
+        let mut distrusted = pin!(connection.distrusted());
         loop {
             tokio::select! {
                 pending = connection.accept_bi() => match pending {
@@ -97,6 +98,11 @@ impl Proxy {
                         refuse(connection, CloseCode::TooSlow, &why);
                         return Ok(why);
                     }
+                }
+                why = &mut distrusted => {
+                    metrics::counter!("watchtree_link_refusals_total", "what" => "trust").increment(1);
+                    refuse(connection, CloseCode::Refused, &why);
+                    return Ok(why);
                 }
                 _ = notes.tick() => {
                     let (addr, rtt) = (connection.remote_addr(), connection.rtt());
@@ -140,7 +146,11 @@ impl Proxy {
             },
             Open::Admin => self.admin.serve(connection.peer().clone(), tx, rx).await,
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
-            Open::Renew | Open::Core | Open::Clip { .. } => {
+            Open::Renew => match self.served.enrolment {
+                Some(enrolment) => enrolment.renew(&connection, tx, rx).await,
+                None => refuse(&connection, CloseCode::Refused, "this node renews no certificates"),
+            },
+            Open::Core | Open::Clip { .. } => {
                 refuse(&connection, CloseCode::Refused, &format!("this node serves no {} stream", open.name()));
             }
         }
