@@ -15,7 +15,7 @@ use peers::{Authority, Files, Wrong};
 use protocol::admin::{Reply, Request};
 use protocol::codec::{decode, encode};
 use protocol::enrol::{JoinDown, JoinUp, Refusal};
-use protocol::link::Open;
+use protocol::link::{Down, Open, Up};
 use protocol::roles::{Listed, Plane, Route, Row, Who, rows};
 use protocol::transport::{Connection, Endpoint};
 use protocol::{Identity, Role, Timestamp};
@@ -381,4 +381,53 @@ async fn the_role_table_holds_for_every_peer_on_every_node() {
     println!("{} cells in {:.1} s, {} mistakes", cells.len(), began.elapsed().as_secs_f32(), mistakes.len());
     assert!(mistakes.is_empty(), "{} mistakes in {} cells:\n{}", mistakes.len(), cells.len(), mistakes.join("\n"));
     assert!(cells.len() >= CELLS_MIN, "{} cells", cells.len());
+}
+
+/// An edge that is linked to the relay, and shows one actor to whoever asks for its tree.
+async fn linked(site: &Site, who: &str) -> (Connection, tokio::task::JoinHandle<()>) {
+    let who: Identity = who.parse().expect("an identity");
+    let connection = site.authority.dialler(&who).dial("127.0.0.1", site.quic(Role::Relay), Role::Relay).await;
+    let connection = connection.expect("its certificate is good");
+    let (mut tx, mut rx) = connection.open_bi(&Open::Control).await.expect("a stream");
+    tx.send(&tries::hello()).await.expect("is sent");
+    let welcome = rx.recv::<Down>().await.expect("is readable");
+    assert!(matches!(welcome, Some(Down::Welcome { .. })), "{welcome:?}");
+    let answering = tokio::spawn(async move {
+        while let Ok(Some(down)) = rx.recv::<Down>().await {
+            if let Down::Snapshot { call, .. } = down {
+                let snapshot = Box::new(tries::snapshot());
+                let _ = tx.send(&Up::Snapshot { call, snapshot }).await;
+            }
+        }
+    });
+    (connection, answering)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_sees_the_own_tenant_over_https_and_whoever_is_on_the_machine_sees_all() {
+    let site = Site::start().await;
+    let _barn = linked(&site, "main/edge/barn").await;
+    let _shed = linked(&site, "acme/edge/shed").await;
+    let pages =
+        ["/api/v1/tree?node=all", "/api/v1/tree?path=nowhere", "/api/v1/failures?node=all", "/metrics", "/health/deep"];
+    for (who, sees, never) in [("main/viewer/bob", "barn", "shed"), ("acme/operator/eve", "shed", "barn")] {
+        let files = site.authority.issue(&who.parse().expect("an identity"));
+        let (ca, port) = (site.authority.ca(), site.https[&Role::Relay]);
+        for page in pages {
+            let answer = https::get(&ca, Some(&files), "relay.watchtree", port, page).await.expect("is served").body;
+            // Of failures there are none to tell of.
+            assert!(
+                answer.contains(sees) || page.contains("failures"),
+                "{who} does not see {sees} at {page}: {answer}"
+            );
+            assert!(!answer.contains(never), "{who} sees {never} at {page}: {answer}");
+        }
+        let unseen = format!("/api/v1/tree?path={never}/outbox");
+        let answer = https::get(&ca, Some(&files), "relay.watchtree", port, &unseen).await.expect("is answered");
+        assert_eq!(answer.status, 404, "{}", answer.body);
+    }
+    for page in pages.into_iter().filter(|page| !page.contains("failures")) {
+        let answer = http::get(site.node(Role::Relay).http, page).await.expect("is served").body;
+        assert!(answer.contains("barn") && answer.contains("shed"), "{page}: {answer}");
+    }
 }

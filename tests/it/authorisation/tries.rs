@@ -158,7 +158,7 @@ pub async fn over_quic(connection: &Connection, tried: &Try) -> Seen {
             Try::Stream(Open::Control) => control(connection, &hello()).await,
             Try::Stream(Open::Events) => events(connection, &EventsUp::Outbox { epoch: BOOT }).await,
             Try::Stream(Open::Verdicts { .. }) | Try::AskerUp(_) => verdicts(connection).await,
-            Try::Stream(Open::Admin) => request(connection, &Request::Nodes).await,
+            Try::Stream(Open::Admin) => admin(connection).await,
             Try::Stream(Open::Renew) => renew(connection, &RenewUp { csr: vec![1, 2, 3], now: Timestamp::now() }).await,
             Try::Stream(open) => Err(open_and_wait(connection, open).await),
             Try::Tell(_) | Try::Ask(_) => Err(open_and_wait(connection, &Open::Core).await),
@@ -284,6 +284,14 @@ async fn renew(connection: &Connection, up: &RenewUp) -> Result<Seen, Seen> {
     Ok(told.map_or(Seen::Odd("the stream ended".to_owned()), |told| Seen::Served(format!("{told:?}"))))
 }
 
+/// The stream alone: whoever is answered on it has opened it, whatever the answer is.
+async fn admin(connection: &Connection) -> Result<Seen, Seen> {
+    let (mut tx, mut rx) = open(connection, &Open::Admin).await?;
+    send(connection, &mut tx, &Request::Nodes).await?;
+    let told = next::<Reply>(connection, &mut rx).await?;
+    Ok(told.map_or(Seen::Odd("the stream ended".to_owned()), |told| Seen::Served(format!("{told:.60?}"))))
+}
+
 async fn request(connection: &Connection, asked: &Request) -> Result<Seen, Seen> {
     let (mut tx, mut rx) = open(connection, &Open::Admin).await?;
     send(connection, &mut tx, asked).await?;
@@ -310,7 +318,7 @@ fn identity() -> Identity {
     "main/gpu/made-up".parse().expect("an identity")
 }
 
-fn snapshot() -> protocol::admin::NodeSnapshot {
+pub fn snapshot() -> protocol::admin::NodeSnapshot {
     protocol::admin::NodeSnapshot {
         node: identity(),
         boot: BOOT,

@@ -23,6 +23,7 @@ type Stream = client::TlsStream<TcpStream>;
 
 struct Fixture {
     addr: SocketAddr,
+    revoked: Revoked,
     dir: TempDir,
     _root: Root,
     _heart: supervision::watchdog::Heart,
@@ -47,7 +48,8 @@ impl Fixture {
         let children = vec![service("https", move |cx| https.clone().run(cx))];
         let tree = Tree { name: "hub".to_owned(), strategy: Strategy::OneForOne, intensity, children };
         let root = Root::start(tree, facts.roll.clone()).await.expect("starts");
-        Self { addr, dir, _root: root, _heart: heart }
+        let revoked = credentials.revoked().clone();
+        Self { addr, revoked, dir, _root: root, _heart: heart }
     }
 
     async fn connect(&self, who: &(PathBuf, PathBuf)) -> Stream {
@@ -147,4 +149,18 @@ async fn who_says_nothing_is_hung_up_on() {
     let (began, mut mute) = (Instant::now(), TcpStream::connect(site.addr).await.expect("it listens"));
     let ended = timeout(WITHIN, mute.read(&mut [0; 16])).await.expect("in time");
     assert!(matches!(ended, Ok(0) | Err(_)) && began.elapsed() >= HANDSHAKE_WITHIN, "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_revoked_is_cut_off() {
+    let site = Fixture::new().await;
+    let mut stream = site.connect(&issue(&site.dir, "main/viewer/bob")).await;
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("is sent");
+    assert_eq!(timeout(WITHIN, stream.read(&mut [0; 8])).await.expect("in time").ok(), Some(8));
+    let (who, by) = ("main/viewer/bob", "main/operator/ada");
+    let [who, by] = [who, by].map(|who| who.parse().expect("an identity"));
+    site.revoked.add([protocol::core::Revocation { who, at: protocol::Timestamp::now(), by }]);
+    let mut rest = Vec::new();
+    let ended = timeout(HEAD_WITHIN / 2, stream.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "it is still served: {}", String::from_utf8_lossy(&rest));
 }
