@@ -40,7 +40,7 @@ pub enum Refusal {
 pub struct Endpoint {
     pub(super) quic: quinn::Endpoint,
     handshakes: Arc<Semaphore>,
-    credentials: Credentials,
+    pub(super) credentials: Credentials,
 }
 
 impl Endpoint {

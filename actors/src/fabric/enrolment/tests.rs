@@ -199,8 +199,9 @@ async fn a_node_without_the_authority_lets_nobody_in() {
     ca::init(&dir.path().join("other"), "test").expect("a CA");
     let own = credentials(dir.path(), "main/gpu/engine");
     let enrolment = Enrolment::new(&own, None);
-    let made = enrolment.create_token(&id("main/operator/ada"), Role::Edge, "yard".parse().expect("a name"), HOUR);
-    assert!(made.await.expect_err("refused").contains("use one that has `enrol.ca_dir` set"));
+    let ada = id("main/operator/ada");
+    let made = enrolment.create_token(&ada, Role::Edge, "yard".parse().expect("a name"), HOUR).await;
+    assert!(made.expect_err("refused").contains("use one that has `enrol.ca_dir` set"));
     assert_eq!(enrolment.renew_own(&own), Err(Refusal::NoAuthority));
     let other = Issuer::load(&dir.path().join("other"), HOUR, &own).err().expect("another CA").to_string();
     assert!(other.contains("holds another authority than tls.ca"), "{other}");
