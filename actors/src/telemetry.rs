@@ -123,8 +123,8 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "watchtree_telemetry_messages_total", "A node told this one how it is."),
     (
         Counter,
-        "watchtree_datagrams_refused_total",
-        "A datagram was dropped, by what: garbled, of a kind that its sender may not send, or too many.",
+        "watchtree_datagrams_dropped_total",
+        "A datagram was dropped, by what: garbled, too many, or of a kind that nothing here uses.",
     ),
     (Gauge, "watchtree_fleet_nodes", "Nodes that this one knows, itself included, by role and state."),
     (
@@ -142,7 +142,20 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "watchtree_fleet_history_restarts_total", "The telemetry history was deleted and begun afresh."),
     (Gauge, "watchtree_link_up", "1 while the link to this upstream is up, by its role."),
     (Counter, "watchtree_link_failures_total", "A link was lost or could not be made, by the upstream's role."),
-    (Counter, "watchtree_link_refusals_total", "A peer was refused, by what: certificate, role, frame."),
+    (
+        Counter,
+        "watchtree_link_refusals_total",
+        "A peer was refused, by what: certificate, connections, role, frame, trust.",
+    ),
+    (
+        Counter,
+        "watchtree_refused_total",
+        "The role table denied something, by the peer's role and what it was: a stream, a message, a request, a datagram, HTTP.",
+    ),
+    (Counter, "watchtree_enrol_total", "A box came with a token, by result: joined, or why it was not let in."),
+    (Counter, "watchtree_renew_total", "A node asked this relay for its next certificate, by result."),
+    (Counter, "watchtree_certificate_renewals_total", "This node asked for its next certificate, by result."),
+    (Gauge, "watchtree_certificate_seconds_left", "For how long this node's certificate is still good."),
 ];
 
 /// Seconds; from a restart in memory to a stuck model.

@@ -48,8 +48,14 @@ pub const TELEMETRY_TEXT_CHARS_MAX: usize = 100;
 /// Gpu nodes that a relay tells an edge of; the least loaded are kept.
 pub const DIRECTORY_MAX: usize = 64;
 
+/// Revocations in one message; the others follow in the next. Counted as [`FAILURES_MAX`] is.
+pub const REVOCATIONS_MAX: usize = 1200;
+
 /// One certificate or certificate request, in PEM or DER.
 pub const CERTIFICATE_BYTES_MAX: usize = 8 * 1024;
+
+/// What a box that wants to join says, or is answered: a token, a request, two certificates.
+pub const JOIN_BYTES_MAX: usize = 3 * CERTIFICATE_BYTES_MAX;
 
 /// Actors in one snapshot of a node's tree; the rest is counted.
 pub const SNAPSHOT_ACTORS_MAX: usize = 1000;
@@ -116,6 +122,7 @@ pub fn short_path(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::admin::{FailureRecord, HealthState, NodeHealth, NodeLine, Reply};
+    use crate::core::Revocation;
     use crate::link::{Down, EventsUp, Up};
     use crate::telemetry::{CameraFigures, InferenceFigures, SpoolFigures, System, Telemetry};
     use crate::{Act, Entry, Epoch, Event, EventId, Evidence, Fault, Identity, Phase, Timestamp, codec};
@@ -213,6 +220,14 @@ mod tests {
             telemetry: Some(Box::new(telemetry())),
         };
         let bytes = codec::encode(&Reply::Fleet(vec![health.short(); FLEET_MAX])).len();
+        assert!(bytes <= MESSAGE_BYTES_MAX && bytes > MESSAGE_BYTES_MAX / 2, "{bytes} B");
+    }
+
+    #[test]
+    fn as_many_revocations_as_allowed_fit_one_message_at_their_largest() {
+        let (who, by) = (largest().node, largest().node);
+        let revocation = Revocation { who, at: Timestamp::from_micros(i64::MIN), by };
+        let bytes = codec::encode(&Reply::Revoked(vec![revocation; REVOCATIONS_MAX])).len();
         assert!(bytes <= MESSAGE_BYTES_MAX && bytes > MESSAGE_BYTES_MAX / 2, "{bytes} B");
     }
 

@@ -75,11 +75,11 @@ async fn a_silent_node_is_down_in_five_seconds_and_a_blind_camera_degrades_its_e
 
 /// The minute under way has all of it, unless a minute has ended since.
 async fn was_down_for_a_while(site: &Cluster) {
-    let path = "/api/v1/nodes/main/edge/yard/history?step=hour";
+    let path = "/api/v1/nodes/history?node=main/edge/yard&step=hour";
     let history: Value = http::get_json(site.node("hub").http, path).await.expect("it is told");
     let rows = history["rows"].as_array().expect("a list");
     let sum = |key: &str| rows.iter().filter_map(|row| row[key].as_f64()).sum::<f64>();
     assert!(sum("down_s") >= 1.0 && sum("healthy_s") >= 1.0 && sum("messages") >= 2.0, "{history}");
     let edge = http::get(site.node("yard").http, path).await.expect("it answers");
-    assert!(edge.status == 404 && edge.body.contains("ask its relay"), "{edge:?}");
+    assert!(edge.status == 404 && edge.body.contains("a node of role relay does"), "{edge:?}");
 }

@@ -2,7 +2,7 @@
 //!
 //!   link up, link gone, beat, telemetry, packets ──▶ [board] ──▶ states as they change, a minute's figures
 
-use super::judge::{Case, Link, RENEWED_LIFE_MAX, Why, judge};
+use super::judge::{Case, Link, Why, judge};
 use super::point::Point;
 use protocol::admin::{HealthState, NodeHealth};
 use protocol::telemetry::{Beat, Telemetry};
@@ -72,7 +72,6 @@ struct Standing {
     ready: Option<bool>,
     rtt: Option<Duration>,
     skew: Skew,
-    made_by_hand: bool,
     telemetry: Option<Box<Telemetry>>,
     told_at: Duration,
     state: HealthState,
@@ -238,7 +237,6 @@ impl Standing {
             ready: None,
             rtt: None,
             skew: Skew::default(),
-            made_by_hand: false,
             telemetry: None,
             told_at: now.mono,
             state: HealthState::Healthy,
@@ -256,7 +254,6 @@ impl Standing {
         (self.heard, self.told_at, self.ready) = (now.mono, now.mono, Some(telemetry.ready));
         let on_the_way = self.rtt.filter(|_| !self.links.is_empty()).unwrap_or_default() / 2;
         self.skew.told(telemetry.at, now.wall.minus(on_the_way));
-        self.made_by_hand |= telemetry.certificate_until.is_some_and(|until| until.since(now.wall) > RENEWED_LIFE_MAX);
         self.point.told(self.telemetry.as_deref(), &telemetry, self.rtt, self.skew.ms());
         self.telemetry = Some(telemetry);
     }
@@ -278,7 +275,6 @@ impl Standing {
             telemetry: self.telemetry.as_deref(),
             untold: since(self.told_at),
             skew_ms: self.skew.ms(),
-            made_by_hand: self.made_by_hand,
             wall: now.wall,
         })
     }

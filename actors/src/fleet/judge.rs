@@ -26,13 +26,6 @@ const SPOOL_OLDEST_MAX: Duration = Duration::from_secs(60);
 pub const SKEW_MAX_MS: i64 = 2000;
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// A certificate of an enrolled node is good for a day and renewed at half of it: with a quarter left, renewal failed.
-const RENEWED_LEFT_MIN: Duration = Duration::from_secs(6 * 3600);
-/// One that a person made, a person replaces.
-const MADE_LEFT_MIN: Duration = Duration::from_secs(7 * 24 * 3600);
-/// No enrolled node has a certificate with more than this left.
-pub const RENEWED_LIFE_MAX: Duration = Duration::from_secs(25 * 3600);
-
 /// Blind cameras that are named; the others are counted.
 const CAMERAS_NAMED_MAX: usize = 4;
 
@@ -50,8 +43,6 @@ pub struct Case<'a> {
     /// Since its newest telemetry or, before the first, since its link came up.
     pub untold: Duration,
     pub skew_ms: Option<i64>,
-    /// Its certificate is not one that is renewed each day.
-    pub made_by_hand: bool,
     pub wall: Timestamp,
 }
 
@@ -166,13 +157,9 @@ fn degraded<'a>(case: &Case<'a>, whys: &mut Vec<Why<'a>>) {
     if let Some(ms) = case.skew_ms.filter(|ms| ms.unsigned_abs() > SKEW_MAX_MS.unsigned_abs()) {
         whys.push(Why::Skew { ms });
     }
-    if let Some(until) = telemetry.certificate_until {
-        let left = until.since(case.wall);
-        // One with so much left was not renewed today, whoever remembers it or not.
-        let by_hand = case.made_by_hand || left > RENEWED_LIFE_MAX;
-        if left < if by_hand { MADE_LEFT_MIN } else { RENEWED_LEFT_MIN } {
-            whys.push(Why::Certificate { left });
-        }
+    // That it ends soon is among its notes: the node knows how long its certificates live, and why it has no new one.
+    if telemetry.certificate_until.is_some_and(|until| until <= case.wall) {
+        whys.push(Why::Certificate);
     }
     whys.extend(telemetry.notes.iter().map(|note| Why::Note(note)));
 }
@@ -212,8 +199,7 @@ impl fmt::Display for Why<'_> {
                 let way = if *ms > 0 { "ahead of" } else { "behind" };
                 write!(f, "its clock is {:.1} s {way} the relay's; see to its time service", ms.abs() as f64 / 1e3)
             }
-            Self::Certificate { left: Duration::ZERO } => write!(f, "its certificate has expired"),
-            Self::Certificate { left } => write!(f, "its certificate is good for {} more", span(*left)),
+            Self::Certificate => write!(f, "its certificate has ended; enrol it again"),
             Self::Untold { untold } => write!(f, "it has told nothing of itself for {}", span(*untold)),
             Self::Note(note) => write!(f, "{note}"),
             Self::LinkAlone => write!(f, "it tells this node nothing of itself: judged by its link alone"),

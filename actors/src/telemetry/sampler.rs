@@ -18,7 +18,7 @@ use protocol::datagram::Datagram;
 use protocol::telemetry::{
     BEAT_EVERY, Beat, CameraFigures, InferenceFigures, SpoolFigures, System, TELEMETRY_EVERY, Telemetry,
 };
-use protocol::transport::Version;
+use protocol::transport::{Credentials, Version};
 use protocol::{CameraId, Timestamp, limits};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,8 +40,8 @@ pub struct Sampler {
     pub link: Option<Link>,
     /// On an edge and a gpu node.
     pub inference: Option<Ask<InferenceFigures>>,
-    /// When the node's own certificate ends; `None` where nobody can tell.
-    pub certificate_until: Ask<Option<Timestamp>>,
+    /// The newest of the node's own certificate, which is renewed while it runs.
+    credentials: Credentials,
     /// Counts within the process, over all incarnations.
     beats: Arc<AtomicU64>,
 }
@@ -59,9 +59,9 @@ struct Told {
 type Gist = (bool, Vec<CameraId>);
 
 impl Sampler {
-    pub fn new(facts: Facts, data_dir: PathBuf) -> Self {
-        let certificate_until: Ask<Option<Timestamp>> = Arc::new(|| None);
-        Self { facts, data_dir, link: None, inference: None, certificate_until, beats: Arc::default() }
+    pub fn new(facts: Facts, data_dir: PathBuf, credentials: &Credentials) -> Self {
+        let credentials = credentials.clone();
+        Self { facts, data_dir, link: None, inference: None, credentials, beats: Arc::default() }
     }
 
     /// The service.
@@ -141,7 +141,7 @@ impl Sampler {
             cameras,
             spool,
             inference: self.inference.as_ref().map(|figures| figures()),
-            certificate_until: (self.certificate_until)(),
+            certificate_until: Some(self.credentials.certificate().until),
         };
         telemetry.short()
     }

@@ -1,7 +1,7 @@
 //! What comes out of a configuration that is right.
 
 use super::{EDGE, read};
-use config::{HostPort, LogFormat, Vars, edge_from, gpu_from};
+use config::{HostPort, LogFormat, Vars, edge_from, gpu_from, relay_from};
 use protocol::Priority;
 use protocol::model::EngineKind;
 use std::path::{Path, PathBuf};
@@ -100,4 +100,17 @@ fn a_gpu_node_lists_models_and_engines() {
         found.ends_with("batcher.batch_max is 0; use a whole number from 1 to 256; 1 turns batching off"),
         "{found}"
     );
+}
+
+#[test]
+fn a_relay_issues_certificates_if_it_is_told_where_the_authority_is() {
+    let text =
+        "[node]\nrole = \"relay\"\ndata_dir = \"data\"\n[tls]\nca = \"ca.pem\"\ncert = \"a.pem\"\nkey = \"a.key\"\n";
+    let read = |text: &str| relay_from(text, Path::new("/etc"), &Vars::new());
+    let plain = read(text).expect("it is right").enrol;
+    assert_eq!((plain.ca_dir, plain.certificate.as_secs()), (None, 24 * 3600));
+    let enrols = read(&format!("{text}[enrol]\nca_dir = \"ca\"\ncertificate_s = 20\n")).expect("it is right").enrol;
+    assert_eq!((enrols.ca_dir, enrols.certificate.as_secs()), (Some(PathBuf::from("/etc/ca")), 20));
+    let found = read(&format!("{text}[enrol]\ncertificate_s = 0\n")).expect_err("it is wrong").to_string();
+    assert!(found.starts_with("enrol.certificate_s is 0; use a whole number from 20 to"), "{found}");
 }

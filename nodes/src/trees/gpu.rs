@@ -4,10 +4,13 @@ use super::fleet;
 use super::terms::Terms;
 use crate::launch::Ground;
 use actors::api::http::Http;
+use actors::api::https::Https;
 use actors::api::{health, readiness};
+use actors::fabric::enrolment::Enrolment;
 use actors::fabric::gateway::{Gateway, Served};
 use actors::fabric::link::Link;
 use actors::fabric::peers::Peers;
+use actors::fabric::renewal::{Issues, Renewal};
 use actors::fabric::site::Site;
 use actors::inference::batcher::{BatcherSettings, PER_CAMERA_FRAMES_MAX};
 use actors::inference::books::Books;
@@ -46,34 +49,50 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     let count = peers.clone();
     ground.facts.health.shows_nodes(move || count.checks());
     let facts = ground.facts.clone();
-    let mut sampler = Sampler::new(facts.clone(), config.node.data_dir.clone());
+    let mut sampler = Sampler::new(facts.clone(), config.node.data_dir.clone(), &ground.credentials);
     let figures = models.clone();
     sampler.inference = Some(Arc::new(move || figures.figures()));
     let site = Site { facts: facts.clone(), peers: peers.clone() };
-    let served = Served { site: site.clone(), store: None, desk: Some(Desk { models, books }) };
+    ground.shows_actor("enrolment");
+    let enrolment = Enrolment::new(&ground.credentials, None);
+    let desk = Some(Desk { models, books });
+    let served = Served { site: site.clone(), store: None, desk, enrolment: Some(enrolment.clone()) };
     let gateway = Gateway::new(endpoint.clone(), served);
     let http = Http::bind(config.node.http, site, ground.recorder.clone(), None)?;
+    let https = config.listen.https.map(|addr| Https::bind(addr, &ground.credentials, http.clone())).transpose()?;
     let workers = config.models.iter().zip(specs).zip(pools);
     let workers = workers.flat_map(|((entry, spec), pool)| workers_of(entry, spec, pool, &ground, &terms)).collect();
     let (told, notify, proxies) = (facts.health.clone(), ground.notify.clone(), gateway.clone());
+    let fabric = config.node.data_dir.join("fabric.redb");
     let mut children = vec![
         // What is said to the manager of this process is said as long as anything runs.
         terms.service("health", move |cx| readiness::keep(told.clone(), notify.clone(), cx)),
         terms.service("http", move |cx| http.clone().run(cx)),
         terms.tree("workers", workers).into(),
+        // Ahead of the gateway: who is revoked is known before anybody comes in.
+        terms.store(enrolment.child(fabric)),
         // Ahead of the gateway: it says goodbye to all peers at once, and then their proxies end.
         proxies.peers(terms.intensity()),
         terms.service("gateway", move |cx| gateway.clone().run(cx)),
     ];
-    let node = facts.node.name.clone();
+    if let Some(https) = https {
+        children.push(terms.service("https", move |cx| https.clone().run(cx)));
+    }
+    let (node, health) = (facts.node.name.clone(), facts.health.clone());
+    let mut issues = Issues::Nobody;
     if let Some(relay) = config.link.relay {
         let link = Link::new(vec![relay], Role::Relay);
+        issues = Issues::Relay(link.connections());
         let probe = link.clone();
         ground.facts.health.shows("relay-link", move || probe.finding());
         sampler.link = Some(link.clone());
         children.push(terms.service("relay-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));
     }
     children.extend(fleet::children(&terms, sampler, peers));
+    let renewal = Renewal::new(ground.credentials, issues);
+    let certificate = renewal.clone();
+    health.shows("certificate", move || certificate.finding());
+    children.push(terms.service("renewal", move |cx| renewal.clone().run(cx)));
     Ok(terms.tree(node, children))
 }
 

@@ -1,17 +1,16 @@
 //! How the nodes are, and how they were, over HTTP.
 //!
 //!   /api/v1/nodes                                                  this node and those linked to it, and their sums
-//!   /api/v1/nodes/main/edge/yard/history?from=&to=&step=minute     of one node; a minute or an hour a row
+//!   /api/v1/nodes/history?node=main/edge/yard&from=&to=&step=      of one node, or of this one; a minute or an hour a row
 
-use super::{Http, problem};
-use crate::fabric::site::Sees;
+use super::{Caller, Http, problem};
 use crate::fleet::history::{ROWS_MAX, Step};
 use crate::fleet::{HistoryRow, Sums};
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use protocol::admin::NodeHealth;
 use protocol::{Identity, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -35,6 +34,7 @@ struct Nodes<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
+    node: Option<String>,
     from: Option<String>,
     to: Option<String>,
     step: Option<String>,
@@ -49,8 +49,8 @@ struct Told {
     next: Option<Timestamp>,
 }
 
-pub(super) async fn nodes(State(http): State<Http>) -> Response {
-    let (facts, sees) = (&http.site.facts, Sees::All);
+pub(super) async fn nodes(State(http): State<Http>, Extension(caller): Extension<Caller>) -> Response {
+    let (facts, sees) = (&http.site.facts, caller.sees());
     // All of them are in memory together. Nobody closes the semaphore.
     let _turn = http.looks.acquire().await;
     let seen = |node: &Identity| http.site.sees(&sees, node);
@@ -60,19 +60,16 @@ pub(super) async fn nodes(State(http): State<Http>) -> Response {
 
 pub(super) async fn history(
     State(http): State<Http>,
-    Path((tenant, role, name)): Path<(String, String, String)>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Response {
-    let sees = Sees::All;
-    let asked = match query.map_err(|_| "parameters are from, to and step".to_owned()).and_then(|Query(query)| {
-        let node: Identity = format!("{tenant}/{role}/{name}").parse().map_err(|e| format!("{e}"))?;
-        Ok((node, span(&query, Timestamp::now())?))
-    }) {
+    let query = query.map_err(|_| "parameters are node, from, to and step".to_owned());
+    let asked = query.and_then(|Query(query)| asked(&http, &query));
+    let (node, Span { step, from, to }) = match asked {
         Ok(asked) => asked,
         Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
     };
-    let (node, Span { step, from, to }) = asked;
-    if !http.site.sees(&sees, &node) {
+    if !http.site.sees(&caller.sees(), &node) {
         return problem(StatusCode::NOT_FOUND, &format!("no node is called {node}"));
     }
     // One reads at a time, so that a slow disk holds one thread. Nobody closes the semaphore.
@@ -86,10 +83,18 @@ pub(super) async fn history(
             let step = if step == Step::Minute { "minute" } else { "hour" };
             Json(Told { node, step, rows, next }).into_response()
         }
-        Ok(Ok(Err(why))) => problem(StatusCode::NOT_FOUND, &why),
+        Ok(Ok(Err(why))) => problem(StatusCode::SERVICE_UNAVAILABLE, &why),
         Ok(Err(failed)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &failed.to_string()),
         Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the disk with the history does not answer; ask again"),
     }
+}
+
+fn asked(http: &Http, query: &HistoryQuery) -> Result<(Identity, Span), String> {
+    let node = match &query.node {
+        Some(node) => node.parse().map_err(|why| format!("node: {why}"))?,
+        None => http.site.facts.node.clone(),
+    };
+    Ok((node, span(query, Timestamp::now())?))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -125,7 +130,7 @@ mod tests {
     fn check(from: Option<&str>, to: Option<&str>, step: Option<&str>, expected: Result<(Step, &str, &str), &str>) {
         let [from, to, step] = [from, to, step].map(|text| text.map(str::to_owned));
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
-        match (span(&HistoryQuery { from, to, step }, at(NOW)), expected) {
+        match (span(&HistoryQuery { node: None, from, to, step }, at(NOW)), expected) {
             (Ok(found), Ok((step, from, to))) => assert_eq!(found, Span { step, from: at(from), to: at(to) }),
             (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
             (found, expected) => panic!("{found:?}, not {expected:?}"),

@@ -8,13 +8,15 @@ use super::proxy::HELLO_WITHIN;
 use super::refuse;
 use crate::fabric::facts::{Outcome, SOFTWARE};
 use crate::fabric::peers::{Call, Peers};
+use crate::fabric::refusals;
 use crate::fabric::site::Site;
-use crate::fleet::Fleet;
-use crate::fleet::board::Ended;
+use crate::fleet::{Fleet, board};
 use protocol::admin::{FailureRecord, NodeSnapshot};
 use protocol::link::{Down, Up};
+use protocol::roles::{self, Denied, Listed};
 use protocol::telemetry::Telemetry;
 use protocol::transport::{CloseCode, Connection, Rx, SendError, Tx};
+use protocol::{Identity, Role};
 use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -42,8 +44,24 @@ pub(super) async fn serve(site: &Site, connection: Connection, mut tx: Tx, mut r
     site.peers.arrive(&connection, boot, software, calls);
     let here = Presence { peers: &site.peers, fleet, connection: &connection };
     let told = |telemetry| fleet.telemetry(connection.peer(), telemetry);
-    let reason = converse(&mut tx, &mut rx, &mut called, told).await;
+    let role = site.facts.node.role;
+    let reason = match converse(&mut tx, &mut rx, &mut called, told, role, connection.peer()).await {
+        Ended::Said(reason) => reason,
+        Ended::Denied(denied) => {
+            refusals::denied(connection.peer(), &denied);
+            refuse(&connection, CloseCode::Refused, &denied.to_string());
+            denied.to_string()
+        }
+    };
     here.ends(&reason);
+}
+
+/// Why a control stream ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Said(String),
+    /// The peer said what its role may not say here.
+    Denied(Denied),
 }
 
 /// Whatever ends the control stream, the peer is no longer listed as linked.
@@ -57,7 +75,8 @@ impl Presence<'_> {
     fn ends(&self, reason: &str) {
         self.peers.leave(self.connection, reason);
         let in_good_order = reason == IN_GOOD_ORDER;
-        let ended = if in_good_order { Ended::InGoodOrder } else { Ended::Lost(reason.to_owned()) };
+        let lost = || board::Ended::Lost(reason.to_owned());
+        let ended = if in_good_order { board::Ended::InGoodOrder } else { lost() };
         self.fleet.left(self.connection, ended);
     }
 }
@@ -74,7 +93,10 @@ async fn converse(
     rx: &mut Rx,
     called: &mut mpsc::Receiver<Call>,
     told: impl Fn(Box<Telemetry>),
-) -> String {
+    here: Role,
+    peer: &Identity,
+) -> Ended {
+    let said = |reason: &str| Ended::Said(reason.to_owned());
     let mut out = Out::default();
     loop {
         tokio::select! {
@@ -85,15 +107,22 @@ async fn converse(
                     out.give_up_last();
                     warn!("a call is not passed on: {error}");
                 }
-                Err(lost) => return lost.to_string(),
+                Err(lost) => return said(&lost.to_string()),
             },
             message = rx.recv::<Up>() => match message {
-                Ok(Some(Up::Hello { .. })) => return "it said hello twice".to_owned(),
-                Ok(Some(Up::Bye)) => return IN_GOOD_ORDER.to_owned(),
-                Ok(Some(Up::Telemetry(telemetry))) => told(telemetry),
-                Ok(Some(answer)) => out.answered(answer),
-                Ok(None) => return "it ended its control stream".to_owned(),
-                Err(error) => return error.to_string(),
+                Ok(Some(up)) => {
+                    if let Err(denied) = roles::check(here, peer.role, up.row()) {
+                        return Ended::Denied(denied);
+                    }
+                    match up {
+                        Up::Hello { .. } => return said("it said hello twice"),
+                        Up::Bye => return said(IN_GOOD_ORDER),
+                        Up::Telemetry(telemetry) => told(telemetry),
+                        answer => out.answered(answer),
+                    }
+                }
+                Ok(None) => return said("it ended its control stream"),
+                Err(error) => return said(&error.to_string()),
             }
         }
     }
@@ -231,6 +260,10 @@ mod tests {
         assert_eq!(answers[0].try_recv(), Err(TryRecvError::Disconnected));
     }
 
+    fn edge_identity() -> Identity {
+        "main/edge/yard".parse().expect("an identity")
+    }
+
     /// With a path of so many bytes.
     fn failures(path_bytes: usize) -> (Call, oneshot::Receiver<(Vec<FailureRecord>, u32)>) {
         let (reply, answer) = oneshot::channel();
@@ -244,7 +277,9 @@ mod tests {
         let (mut edge_tx, mut edge_rx) = edge.open_bi(&Open::Control).await.expect("a stream");
         let (_, mut tx, mut rx) = relay.accept_bi().await.expect("a stream").open().await.expect("says what it is");
         let (calls, mut called) = mpsc::channel(CALLS_WAITING_MAX);
-        let conversing = tokio::spawn(async move { converse(&mut tx, &mut rx, &mut called, |_| {}).await });
+        let yard = edge_identity();
+        let conversing =
+            tokio::spawn(async move { converse(&mut tx, &mut rx, &mut called, |_| {}, Role::Relay, &yard).await });
 
         let (too_large, refused) = failures(MESSAGE_BYTES_MAX);
         let (fits, answer) = failures(10);
@@ -258,6 +293,6 @@ mod tests {
         let told = timeout(within, answer).await.expect("in time").expect("it is answered");
         assert_eq!(told, (Vec::new(), 7));
         edge_tx.send(&Up::Bye).await.expect("is sent");
-        assert_eq!(conversing.await.expect("it ends"), IN_GOOD_ORDER);
+        assert_eq!(conversing.await.expect("it ends"), Ended::Said(IN_GOOD_ORDER.to_owned()));
     }
 }

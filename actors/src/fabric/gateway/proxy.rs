@@ -8,9 +8,11 @@
 use super::{Served, refuse};
 use crate::api::admin::Admin;
 use crate::events::receiver::{self, ReceiveError};
+use crate::fabric::refusals;
 use protocol::Role;
 use protocol::datagram::Datagram;
-use protocol::link::{Open, may_open};
+use protocol::link::Open;
+use protocol::roles::{self, Denied, Listed};
 use protocol::transport::{CloseCode, Connection, PendingStream, Rx, StreamRefusal, Tx};
 use std::pin::pin;
 use std::sync::Arc;
@@ -61,11 +63,12 @@ impl Proxy {
     /// Serves the peer's streams, which end with its connection; says why that ended.
     async fn host(self, connection: &Connection, cx: &ServiceCx) -> Result<String, Failure> {
         let (here, peer) = (self.served.site.facts.node.role, connection.peer());
-        let frames_come = self.served.desk.is_some() && may_open(here, peer.role, &Open::Frame);
+        let frames_come = self.served.desk.is_some() && roles::may(here, peer.role, Open::Frame.row());
         let visit = Arc::new(Visit::new(connection.clone(), cx.clone()));
         let mut streams = JoinSet::new();
         let mut silence = pin!(tokio::time::sleep(HELLO_WITHIN));
         let mut notes = tokio::time::interval(NOTE_EVERY);
+        let mut distrusted = pin!(connection.distrusted());
         loop {
             tokio::select! {
                 pending = connection.accept_bi() => match pending {
@@ -77,7 +80,10 @@ impl Proxy {
                 },
                 // Where a desk takes frames, it accepts them itself.
                 frame = connection.accept_frame(), if !frames_come => match frame {
-                    Ok(_) => refuse(connection, CloseCode::Refused, "this node judges no frames of yours"),
+                    Ok(_) => match roles::check(here, peer.role, Open::Frame.row()) {
+                        Err(denied) => deny(connection, &denied),
+                        Ok(()) => refuse(connection, CloseCode::Refused, "this node judges no frames"),
+                    },
                     Err(lost) => return Ok(lost.to_string()),
                 },
                 datagram = connection.recv_datagram() => match datagram {
@@ -95,6 +101,11 @@ impl Proxy {
                         return Ok(why);
                     }
                 }
+                why = &mut distrusted => {
+                    metrics::counter!("watchtree_link_refusals_total", "what" => "trust").increment(1);
+                    refuse(connection, CloseCode::Refused, &why);
+                    return Ok(why);
+                }
                 _ = notes.tick() => {
                     visit.datagrams.store(0, Ordering::Relaxed);
                     let (addr, rtt) = (connection.remote_addr(), connection.rtt());
@@ -107,15 +118,17 @@ impl Proxy {
 
     /// Never waits. Whatever is wrong with one, it is dropped and counted, and the connection goes on.
     fn datagram(&self, visit: &Visit, datagram: Result<Datagram, String>) {
-        let refused = |what| metrics::counter!("watchtree_datagrams_refused_total", "what" => what).increment(1);
+        let dropped = |what| metrics::counter!("watchtree_datagrams_dropped_total", "what" => what).increment(1);
         let (facts, peer) = (&self.served.site.facts, visit.connection.peer());
         if visit.datagrams.fetch_add(1, Ordering::Relaxed) >= DATAGRAMS_MAX {
-            return refused("too_many");
+            return dropped("too_many");
         }
         match datagram {
-            Ok(Datagram::Beat(beat)) if may_beat(facts.node.role, peer.role) => facts.fleet.beat(peer, beat),
-            Ok(Datagram::Beat(_) | Datagram::Gauge { .. }) => refused("unlisted"),
-            Err(_) => refused("garbled"),
+            Ok(datagram) if !visit.may_send(facts.node.role, &datagram) => {}
+            Ok(Datagram::Beat(beat)) => facts.fleet.beat(peer, beat),
+            // Nothing here takes one yet.
+            Ok(Datagram::Gauge { .. }) => dropped("unused"),
+            Err(_) => dropped("garbled"),
         }
     }
 
@@ -130,10 +143,8 @@ impl Proxy {
     async fn serve(self, visit: &Visit, open: Open, tx: Tx, rx: Rx) {
         let connection = visit.connection.clone();
         let (here, peer) = (self.served.site.facts.node.role, connection.peer().role);
-        if !may_open(here, peer, &open) {
-            metrics::counter!("watchtree_link_refusals_total", "what" => "role").increment(1);
-            let why = format!("a node of role {peer} may not open {} on a node of role {here}", open.name());
-            return refuse(&connection, CloseCode::Refused, &why);
+        if let Err(denied) = roles::check(here, peer, open.row()) {
+            return deny(&connection, &denied);
         }
         if matches!(open, Open::Control | Open::Admin) {
             visit.known.store(true, Ordering::Relaxed);
@@ -154,7 +165,11 @@ impl Proxy {
             },
             Open::Admin => self.admin.serve(connection.peer().clone(), tx, rx).await,
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
-            Open::Renew | Open::Core | Open::Clip { .. } => {
+            Open::Renew => match self.served.enrolment {
+                Some(enrolment) => enrolment.renew(&connection, tx, rx).await,
+                None => refuse(&connection, CloseCode::Refused, "this node renews no certificates"),
+            },
+            Open::Core | Open::Clip { .. } => {
                 refuse(&connection, CloseCode::Refused, &format!("this node serves no {} stream", open.name()));
             }
         }
@@ -172,8 +187,11 @@ impl Proxy {
     }
 }
 
-fn may_beat(here: Role, peer: Role) -> bool {
-    matches!((here, peer), (Role::Relay, Role::Edge | Role::Gpu))
+/// What a role may not do ends the connection of who tries it: no program of ours does.
+fn deny(connection: &Connection, denied: &Denied) {
+    refusals::denied(connection.peer(), denied);
+    metrics::counter!("watchtree_link_refusals_total", "what" => "role").increment(1);
+    connection.close(CloseCode::Refused, &denied.to_string());
 }
 
 fn stream_failed(connection: &Connection, error: JoinError) -> Failure {
@@ -200,16 +218,37 @@ struct Visit {
     known: AtomicBool,
     /// Held by the one desk that serves it.
     desk: Mutex<()>,
+    /// A datagram of it was refused, and that was told.
+    refused_datagram: AtomicBool,
     /// Datagrams that came since the last note.
     datagrams: AtomicU32,
 }
 
 impl Visit {
     fn new(connection: Connection, cx: ServiceCx) -> Self {
-        Self { connection, cx, known: AtomicBool::new(false), desk: Mutex::new(()), datagrams: AtomicU32::new(0) }
+        Self {
+            connection,
+            cx,
+            known: AtomicBool::new(false),
+            desk: Mutex::default(),
+            refused_datagram: AtomicBool::default(),
+            datagrams: AtomicU32::default(),
+        }
     }
 
     fn is_known(&self) -> bool {
         self.known.load(Ordering::Relaxed)
+    }
+
+    /// One that its role may not send is counted.
+    fn may_send(&self, here: Role, datagram: &Datagram) -> bool {
+        let peer = self.connection.peer();
+        let denied = roles::check(here, peer.role, datagram.row()).err();
+        match &denied {
+            Some(denied) if self.refused_datagram.swap(true, Ordering::Relaxed) => refusals::count(denied),
+            Some(denied) => refusals::denied(peer, denied),
+            None => {}
+        }
+        denied.is_none()
     }
 }

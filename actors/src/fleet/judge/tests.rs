@@ -20,7 +20,6 @@ fn well(telemetry: &Telemetry) -> Case<'_> {
         telemetry: Some(telemetry),
         untold: Duration::from_secs(3),
         skew_ms: Some(20),
-        made_by_hand: false,
         wall: wall(),
     }
 }
@@ -137,20 +136,10 @@ fn a_clock_that_is_off_is_told_with_its_way() {
 }
 
 #[test]
-fn a_certificate_is_short_by_what_it_was_made_for() {
-    let left = |made_by_hand: bool, left: Duration, told: Option<&str>| {
-        let mut telemetry = telemetry(wall());
-        telemetry.certificate_until = Some(wall().plus(left));
-        let case = Case { made_by_hand, ..well(&telemetry) };
-        let state = if told.is_some() { Degraded } else { Healthy };
-        told_as(state, &told.into_iter().collect::<Vec<_>>(), &case);
-    };
-    left(false, Duration::from_secs(6 * 3600), None);
-    left(false, Duration::from_secs(6 * 3600 - 1), Some("its certificate is good for 5 h more"));
-    left(true, 7 * DAY, None);
-    left(true, Duration::from_secs(20 * 3600), Some("its certificate is good for 20 h more"));
-    left(false, 3 * DAY, Some("its certificate is good for 3 days more"));
-    left(true, Duration::ZERO, Some("its certificate has expired"));
+fn a_certificate_that_has_ended_is_told_whatever_the_node_says() {
+    check_told(Healthy, &[], |telemetry| telemetry.certificate_until = Some(wall().plus(Duration::from_secs(1))));
+    let ended = "its certificate has ended; enrol it again";
+    check_told(Degraded, &[ended], |telemetry| telemetry.certificate_until = Some(wall()));
 }
 
 #[test]

@@ -5,15 +5,16 @@ use crate::api::health::Health;
 use crate::fabric::testing::Pair;
 use supervision::Roll;
 
-fn sampler() -> Sampler {
+fn sampler(pair: &Pair) -> Sampler {
     let mut facts = Facts::new("main/edge/yard".parse().expect("an identity"), Roll::default(), Health::default());
     facts.coverage = Coverages::new(["door", "gate"].map(|id| (id.parse().expect("a name"), 5.0)));
-    Sampler::new(facts, std::env::temp_dir())
+    Sampler::new(facts, std::env::temp_dir(), &pair.credentials("main/edge/barn"))
 }
 
 #[tokio::test]
 async fn cameras_are_told_with_what_they_saw_since_the_last_message() {
-    let sampler = sampler();
+    let pair = Pair::new();
+    let sampler = sampler(&pair);
     let (door, mut told) = (&sampler.facts.coverage.iter().next().expect("the door").1, Told::new());
     (0..10).for_each(|_| door.judged());
     let at = told.at + Duration::from_secs(2);
@@ -27,20 +28,22 @@ async fn cameras_are_told_with_what_they_saw_since_the_last_message() {
 
 #[tokio::test]
 async fn what_is_not_well_is_told_once_and_what_is_needed_first() {
-    let sampler = sampler();
+    let pair = Pair::new();
+    let sampler = sampler(&pair);
     let health = &sampler.facts.health;
     health.shows("gpu-link", || Err("no link".to_owned()));
     health.shows("camera door", || Err("blind".to_owned()));
     health.shows_nodes(|| vec![("peer barn".to_owned(), Err("is gone".to_owned()))]);
     health.needs("disk", || Err("full".to_owned()));
     let telemetry = sampler.compose(&mut Told::new()).await;
-    assert!(!telemetry.ready);
+    assert!(!telemetry.ready && telemetry.certificate_until > Some(Timestamp::now()), "{telemetry:?}");
     assert_eq!(telemetry.notes, ["disk: full", "gpu-link: no link"]);
 }
 
 #[tokio::test]
 async fn its_own_fleet_hears_of_it_and_so_does_its_link() {
-    let mut sampler = sampler();
+    let pair = Pair::new();
+    let mut sampler = sampler(&pair);
     let link = Link::new(vec!["127.0.0.1:1".parse().expect("an address")], protocol::Role::Relay);
     sampler.link = Some(link.clone());
     let mut news = link.news();
@@ -53,7 +56,8 @@ async fn its_own_fleet_hears_of_it_and_so_does_its_link() {
 
 #[tokio::test]
 async fn beats_count_up_over_restarts_and_go_where_the_link_goes() {
-    let (pair, mut sampler) = (Pair::new(), sampler());
+    let pair = Pair::new();
+    let mut sampler = sampler(&pair);
     let (edge, relay) = pair.connect().await;
     let link = Link::new(vec!["127.0.0.1:1".parse().expect("an address")], protocol::Role::Relay);
     sampler.link = Some(link.clone());
