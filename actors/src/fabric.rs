@@ -9,6 +9,8 @@
 //!
 //! What a peer may open stands in one table, `protocol::link::may_open`.
 
+pub mod core;
+pub mod directory;
 pub mod facts;
 pub mod gateway;
 pub mod link;

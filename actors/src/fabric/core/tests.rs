@@ -1,0 +1,1 @@
+//! Sessions of the core over real connections, in one process.
