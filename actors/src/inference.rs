@@ -11,5 +11,6 @@ pub mod batcher;
 pub mod books;
 pub mod desk;
 pub mod detect;
+pub mod load;
 pub mod pool;
 pub mod worker;

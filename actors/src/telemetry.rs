@@ -117,6 +117,18 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "watchtree_record_unreadable_total", "A row of the record could not be decoded and was left out."),
     (Counter, "watchtree_record_entries_total", "An entry was put on the relay's record."),
     (Counter, "watchtree_record_duplicates_total", "An entry came that was on the record already, and was skipped."),
+    (Gauge, "watchtree_core_members", "Members of the core that this node sees, itself included, by group."),
+    (
+        Counter,
+        "watchtree_core_calls_total",
+        "A core node was asked or told, by outcome: ok, unanswered, too_large, and unreadable for what came here.",
+    ),
+    (
+        Counter,
+        "watchtree_core_sessions_ended_total",
+        "This node ended a session of the core, by reason: silent, name (not its certificate's), stranger (no link of ours).",
+    ),
+    (Gauge, "watchtree_core_directory_nodes", "Gpu nodes in a relay's directory."),
     (Gauge, "watchtree_peer_linked", "1 while this peer is linked to this node, 0 since it is gone, by its name."),
     (Gauge, "watchtree_link_up", "1 while the link to this upstream is up, by its role."),
     (Counter, "watchtree_link_failures_total", "A link was lost or could not be made, by the upstream's role."),

@@ -2,11 +2,12 @@
 //!
 //!   GET /health /health/live /health/ready /health/deep     GET /metrics
 //!   GET /api/v1/tree   GET /api/v1/failures   (?path=, and ?node= for those linked to this node)
-//!   GET /api/v1/inference   GET /api/v1/events (relay)
+//!   GET /api/v1/inference   GET /api/v1/events (relay)   GET /api/v1/core (relay, gpu node)
 //!
 //! Stops when: it does not answer itself.  On restart: goes on with the same socket, whoever else still holds it.
 //! Loopback alone until it knows users.
 
+mod members;
 mod record;
 mod site;
 
@@ -90,6 +91,7 @@ impl Http {
             .route("/api/v1/failures", get(site::failures))
             .route("/api/v1/inference", get(inference))
             .route("/api/v1/events", get(record::events))
+            .route("/api/v1/core", get(members::core))
             .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing at this path") });
         router.with_state(self)
     }

@@ -33,6 +33,8 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("worker", "watchtree_inference_verdicts_total", Some(("outcome", OUTCOMES))),
     ("relay-link", "watchtree_link_failures_total", Some(("upstream", &["relay"]))),
     ("gpu-link", "watchtree_link_failures_total", Some(("upstream", &["gpu"]))),
+    ("core", "watchtree_core_calls_total", Some(("outcome", &["ok", "unanswered", "too_large", "unreadable"]))),
+    ("core", "watchtree_core_sessions_ended_total", Some(("reason", &["silent", "name", "stranger"]))),
     ("gateway", "watchtree_link_refusals_total", Some(("what", &["certificate", "connections", "role", "frame"]))),
     // Every node has one.
     ("http", "watchtree_failures_unwritten_total", None),

@@ -130,7 +130,12 @@ impl Proxy {
             },
             Open::Admin => self.admin.serve(connection.peer().clone(), tx, rx).await,
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
-            Open::Renew | Open::Core | Open::Clip { .. } => {
+            Open::Core => match &self.served.site.facts.core {
+                // The session ends with the stream, and the peer opens another; the connection goes on.
+                Some(core) => core.accept(&connection, tx, rx).await,
+                None => refuse(&connection, CloseCode::Refused, "this node is in no core"),
+            },
+            Open::Renew | Open::Clip { .. } => {
                 refuse(&connection, CloseCode::Refused, &format!("this node serves no {} stream", open.name()));
             }
         }
