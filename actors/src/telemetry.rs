@@ -99,6 +99,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Gauge, "watchtree_camera_blind", "1 while nobody judges this camera's frames, by camera."),
     (Counter, "watchtree_inference_outcomes_total", "A frame that this edge submitted was settled, by outcome."),
     (Counter, "watchtree_inference_late_verdicts_total", "A verdict came for a frame that had been settled already."),
+    (
+        Counter,
+        "watchtree_inference_suspects_total",
+        "A gpu node became suspect to this edge, by what became of the frame: expired or failed. The other one is asked.",
+    ),
     (Counter, "watchtree_inference_verdicts_total", "A frame submitted to this gpu node was settled, by outcome."),
     (Histogram, "watchtree_inference_batch_seconds", "From handing a batch to the model port to its answer, by model."),
     (Counter, "watchtree_events_total", "An event began or ended, by phase."),

@@ -59,6 +59,9 @@ pub struct HostPort {
 /// The way out of a wrong [`HostPort`].
 pub(crate) const HOST_PORT: &str = "use host:port, such as 10.0.0.2:7443";
 
+/// Addresses in one list of whom to dial. More are refused.
+pub(crate) const UPSTREAMS_MAX: usize = 8;
+
 /// The longest host name that DNS carries.
 const HOST_CHARS_MAX: usize = 253;
 
@@ -150,8 +153,13 @@ pub(crate) fn tls(root: &mut Section) -> Option<Tls> {
 }
 
 pub(crate) fn listen(root: &mut Section, port: u16) -> Listen {
+    listen_in(&mut root.section("listen"), port)
+}
+
+/// As [`listen`], where the section has keys of its own.
+pub(crate) fn listen_in(section: &mut Section, port: u16) -> Listen {
     let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-    Listen { quic: root.section("listen").or("quic", default, &format!("use address:port, such as {default}")) }
+    Listen { quic: section.or("quic", default, &format!("use address:port, such as {default}")) }
 }
 
 #[cfg(test)]

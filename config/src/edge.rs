@@ -2,7 +2,7 @@
 
 use crate::Kind;
 use crate::camera::{self, Camera};
-use crate::common::{self, HOST_PORT, HostPort, Node, Tls};
+use crate::common::{self, HOST_PORT, HostPort, Node, Tls, UPSTREAMS_MAX};
 use crate::env::Vars;
 use crate::fault::Faults;
 use crate::reader::{Reader, Section};
@@ -32,7 +32,16 @@ pub struct Edge {
 pub struct EdgeLink {
     pub relay: HostPort,
     /// `None`: nobody judges frames, so motion is all that is reported.
-    pub gpu: Option<HostPort>,
+    pub gpu: Option<Gpus>,
+}
+
+/// Which gpu nodes an edge may ask; it keeps links to two of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gpus {
+    /// Those that its relay tells it of.
+    Auto,
+    /// These, the first ones preferred; not empty.
+    These(Vec<HostPort>),
 }
 
 /// `[outbox]`
@@ -75,6 +84,10 @@ pub struct Track {
     pub update_every: Duration,
 }
 
+/// In place of addresses: whom the relay tells of.
+const AUTO: &str = "auto";
+const GPUS: &str = "use \"auto\", host:port, such as 10.0.0.2:7444, or a list of those";
+
 /// Frames a second that a camera may be looked at.
 pub(crate) const FRAMES_PER_S: RangeInclusive<f32> = 0.1..=30.0;
 
@@ -107,8 +120,15 @@ pub(crate) fn read(reader: &Reader) -> Option<Edge> {
 
 fn link(mut s: Section) -> Option<EdgeLink> {
     let relay = s.must("relay", HOST_PORT);
-    let gpu = s.opt("gpu", HOST_PORT);
+    let gpu = gpus(&mut s);
     Some(EdgeLink { relay: relay?, gpu })
+}
+
+fn gpus(s: &mut Section) -> Option<Gpus> {
+    if s.takes("gpu", AUTO) {
+        return Some(Gpus::Auto);
+    }
+    s.some("gpu", UPSTREAMS_MAX, GPUS).map(Gpus::These)
 }
 
 fn detect(mut s: Section) -> Detect {

@@ -1,7 +1,7 @@
 //! A relay's configuration.
 
 use crate::Kind;
-use crate::common::{self, Listen, Node, Tls};
+use crate::common::{self, HOST_PORT, HostPort, Listen, Node, Tls, UPSTREAMS_MAX};
 use crate::env::Vars;
 use crate::fault::Faults;
 use crate::reader::Reader;
@@ -13,7 +13,15 @@ pub struct Relay {
     pub node: Node,
     pub tls: Tls,
     pub listen: Listen,
+    pub link: RelayLink,
     pub supervision: Supervision,
+}
+
+/// `[link]`: whom the relay dials.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RelayLink {
+    /// Other relays of the site; each gets a link of its own. Both may dial each other.
+    pub relays: Vec<HostPort>,
 }
 
 /// Where relays listen unless told otherwise.
@@ -31,6 +39,7 @@ pub(crate) fn read(reader: &Reader) -> Option<Relay> {
     let node = common::node(&mut root, Kind::Relay);
     let tls = common::tls(&mut root);
     let listen = common::listen(&mut root, PORT_DEFAULT);
+    let link = RelayLink { relays: root.section("link").some("relays", UPSTREAMS_MAX, HOST_PORT).unwrap_or_default() };
     let supervision = supervision::read(&mut root);
-    Some(Relay { node: node?, tls: tls?, listen, supervision })
+    Some(Relay { node: node?, tls: tls?, listen, link, supervision })
 }

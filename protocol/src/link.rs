@@ -50,7 +50,7 @@ pub fn may_open(here: Role, peer: Role, stream: &Open) -> bool {
     matches!(
         (here, peer, stream),
         (Role::Relay, Role::Edge, Open::Control | Open::Events)
-            | (Role::Relay, Role::Gpu, Open::Control)
+            | (Role::Relay, Role::Gpu | Role::Relay, Open::Control)
             | (Role::Gpu, Role::Edge, Open::Control | Open::Verdicts { .. } | Open::Frame)
             | (Role::Relay, Role::Edge | Role::Gpu | Role::Relay, Open::Renew)
             | (Role::Relay, Role::Gpu | Role::Relay, Open::Core)

@@ -15,7 +15,7 @@ use crate::telemetry::process;
 use protocol::admin::{ActorStatus, FailureRecord, NodeSnapshot};
 use protocol::core::GpuNode;
 use protocol::frame::Ledger;
-use protocol::{Epoch, Identity, Timestamp, codec, limits};
+use protocol::{Epoch, Identity, Role, Timestamp, codec, limits};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -86,6 +86,14 @@ impl Facts {
     /// An actor that is told to stop is restarted, by an operator, or goes with the node; only then it says goodbye.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// A relay says which gpu nodes there are; nobody else is asked.
+    pub fn told_directory(&self, mut list: Vec<GpuNode>, by: Role) {
+        if by == Role::Relay {
+            list.truncate(limits::DIRECTORY_MAX);
+            self.directory.send_replace(Some(list));
+        }
     }
 
     /// This node, with what is at or below `path` of its tree. Where nothing is, the whole of it: whoever mistyped

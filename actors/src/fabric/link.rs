@@ -41,7 +41,8 @@ const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
 pub struct Link(Arc<Shared>);
 
 struct Shared {
-    upstream: config::HostPort,
+    /// Whom to dial; empty while nobody is known.
+    upstreams: watch::Sender<Vec<config::HostPort>>,
     role: Role,
     connection: watch::Sender<Option<Connection>>,
     /// Held over whatever is said or published: of two incarnations, the later has the word.
@@ -55,9 +56,19 @@ struct Said {
 }
 
 impl Link {
-    pub fn new(upstream: config::HostPort, role: Role) -> Self {
+    pub fn new(upstreams: Vec<config::HostPort>, role: Role) -> Self {
         let said = Mutex::new(Said { turns: 0, state: "not dialled yet".to_owned() });
-        Self(Arc::new(Shared { upstream, role, connection: watch::Sender::new(None), said }))
+        let upstreams = watch::Sender::new(upstreams);
+        Self(Arc::new(Shared { upstreams, role, connection: watch::Sender::new(None), said }))
+    }
+
+    /// Dials these from now on; a connection to one that is not among them ends.
+    pub fn retarget(&self, upstreams: Vec<config::HostPort>) {
+        self.0.upstreams.send_if_modified(|now| {
+            let is_new = *now != upstreams;
+            *now = upstreams;
+            is_new
+        });
     }
 
     /// `Some` while the link is up.
@@ -121,9 +132,14 @@ impl<'a> Turn<'a> {
 
     /// One connection from dialling to its end: why it ended, or `None` if the node stops.
     async fn live_once(&self, endpoint: &Endpoint, facts: &Facts, cx: &ServiceCx, away: &mut Away) -> Option<String> {
-        let Shared { upstream, role, .. } = &*self.link.0;
+        let mut upstreams = self.link.0.upstreams.subscribe();
+        let Some(upstream) = upstreams.borrow_and_update().first().cloned() else {
+            let _ = upstreams.changed().await;
+            return Some("another upstream is to be dialled".to_owned());
+        };
+        let role = &self.link.0.role;
         let (connection, mut tx, mut rx) = tokio::select! {
-            reached = self.reach(endpoint, facts, away) => match reached {
+            reached = self.reach(&upstream, endpoint, facts, away) => match reached {
                 Ok(reached) => reached,
                 Err(reason) => return Some(reason),
             },
@@ -145,6 +161,10 @@ impl<'a> Turn<'a> {
                 }))
             }
             reason = connection.closed() => Some(reason),
+            _ = upstreams.changed() => {
+                connection.close(CloseCode::Done, "this node links to another");
+                Some(format!("{upstream} is no longer whom to dial"))
+            }
             () = cx.stop.cancelled() => {
                 let goodbye = async {
                     // Others on this connection end in good order first; their last words need it.
@@ -159,8 +179,8 @@ impl<'a> Turn<'a> {
         }
     }
 
-    async fn reach(&self, endpoint: &Endpoint, facts: &Facts, away: &mut Away) -> Result<(Connection, Tx, Rx), String> {
-        let Shared { upstream, role, .. } = &*self.link.0;
+    async fn reach(&self, upstream: &config::HostPort, endpoint: &Endpoint, facts: &Facts, away: &mut Away) -> Result<(Connection, Tx, Rx), String> {
+        let Shared { role, .. } = &*self.link.0;
         let dialled = endpoint.dial(&upstream.host, upstream.port, *role).await;
         let connection = dialled.map_err(|error| {
             away.refused = !matches!(error, DialError::Unreachable { .. });
@@ -174,10 +194,10 @@ impl<'a> Turn<'a> {
     }
 
     fn show(&self, cx: &ServiceCx, reason: &str, pause: Duration, away: &mut Away) {
-        let Shared { upstream, role, .. } = &*self.link.0;
+        let Shared { role, .. } = &*self.link.0;
         // Each new reason once: a peer that is away for a day is one line, not ten thousand.
         if away.told.as_deref() != Some(reason) {
-            warn!(%upstream, ?pause, "no link to the {role}: {reason}");
+            warn!(?pause, "no link to the {role}: {reason}");
             away.told = Some(reason.to_owned());
         }
         metrics::counter!("watchtree_link_failures_total", "upstream" => role.as_str()).increment(1);
@@ -281,8 +301,10 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
                         Up::Steered { call, result }
                     }
                 },
-                // Nobody here chooses among gpu nodes.
-                Ok(Some(Down::Directory(_))) => continue,
+                Ok(Some(Down::Directory(list))) => {
+                    facts.told_directory(list, upstream);
+                    continue;
+                }
                 Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
                 Ok(None) => return "the peer ended the control stream".to_owned(),
                 Err(error) => return error.to_string(),

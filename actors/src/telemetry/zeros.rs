@@ -21,6 +21,7 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("tracking", "watchtree_events_total", Some(("phase", &["start", "end"]))),
     ("asker", "watchtree_inference_outcomes_total", Some(("outcome", OUTCOMES))),
     ("asker", "watchtree_inference_late_verdicts_total", None),
+    ("asker", "watchtree_inference_suspects_total", Some(("outcome", &["expired", "failed"]))),
     ("outbox", "watchtree_outbox_accepted_total", None),
     ("outbox", "watchtree_outbox_acked_total", None),
     ("outbox", "watchtree_outbox_dropped_total", None),

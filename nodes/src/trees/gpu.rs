@@ -1,21 +1,23 @@
 //! A gpu node: models in ports, fed by the frames of many edges. Works on a CPU too.
 
+use super::links::Links;
 use super::terms::Terms;
 use crate::launch::Ground;
 use actors::api::http::Http;
 use actors::api::{health, readiness};
+use actors::fabric::core::Core;
 use actors::fabric::gateway::{Gateway, Served};
-use actors::fabric::link::Link;
 use actors::fabric::peers::Peers;
 use actors::fabric::site::Site;
 use actors::inference::batcher::{BatcherSettings, PER_CAMERA_FRAMES_MAX};
 use actors::inference::books::Books;
 use actors::inference::desk::Desk;
+use actors::inference::load::LoadMeter;
 use actors::inference::pool::{Models, Pool};
 use actors::inference::worker::Worker;
 use config::{Gpu, ModelEntry};
-use protocol::Role;
 use protocol::model::{MockCost, ModelSpec};
+use protocol::revoked::Revoked;
 use protocol::transport::Endpoint;
 use std::sync::Arc;
 use supervision::{Node, Tree};
@@ -43,6 +45,12 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     probe_pools(&ground, &config.models, &pools);
     let count = peers.clone();
     ground.facts.health.shows_nodes(move || count.checks());
+    let core = Core::new(ground.facts.node.clone(), ground.facts.boot, Revoked::default());
+    ground.facts.core = Some(core.clone());
+    ground.needs_actor("core");
+    let addr = config.advertise.map_or(format!(":{}", endpoint.local_addr()?.port()), |addr| addr.to_string());
+    let meter = LoadMeter::new(ground.facts.node.clone(), ground.facts.boot, addr, pools.clone());
+    let links = Links::to_relays(&config.link.relay, &ground);
     let facts = ground.facts.clone();
     let site = Site { facts: facts.clone(), peers };
     let served = Served { site: site.clone(), store: None, desk: Some(Desk { models, books }) };
@@ -61,12 +69,7 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
         terms.service("gateway", move |cx| gateway.clone().run(cx)),
     ];
     let node = facts.node.name.clone();
-    if let Some(relay) = config.link.relay {
-        let link = Link::new(relay, Role::Relay);
-        let probe = link.clone();
-        ground.facts.health.shows("relay-link", move || probe.finding());
-        children.push(terms.service("relay-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));
-    }
+    children.extend(links.children(core, Some(Arc::new(move || meter.read())), &endpoint, &facts, &terms));
     Ok(terms.tree(node, children))
 }
 
