@@ -385,6 +385,11 @@ impl fmt::Debug for Core {
     }
 }
 
+/// No secret: who may come in is decided by mutual TLS, before ractor_cluster asks for this.
+fn cookie() -> String {
+    format!("the core of {} over mutual TLS", Version::FABRIC)
+}
+
 fn unanswered(who: &Identity, why: &str) -> CoreError {
     CoreError::Unanswered { who: who.clone(), why: why.to_owned() }
 }
@@ -410,8 +415,7 @@ impl Engine {
         let node = &core.0.node;
         // Another one at each start: ractor_cluster takes two nodes with one name for the same.
         let host = format!("{:016x}", Epoch::random().0);
-        let cookie = format!("the core of {} over mutual TLS", Version::FABRIC);
-        let server = NodeServer::new(0, cookie, name_of(node), host, None, None)
+        let server = NodeServer::new(0, cookie(), name_of(node), host, None, None)
             .with_listen_addr(IpAddr::V4(Ipv4Addr::LOCALHOST))
             .with_max_inbound_frame_size(FRAME_BYTES_MAX);
         let server = Actor::spawn(None, server, ()).await.map_err(Failure::start)?;

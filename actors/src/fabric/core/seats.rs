@@ -156,6 +156,12 @@ impl Seats {
         taken.values().filter(|seat| seat.ready && !seat.leaving).map(|seat| seat.peer.clone()).collect()
     }
 
+    #[cfg(test)]
+    pub fn ready_labels(&self) -> Vec<String> {
+        let taken = self.lock();
+        taken.iter().filter(|(_, seat)| seat.ready && !seat.leaving).map(|(label, _)| label.clone()).collect()
+    }
+
     /// Those that became ready since this was asked last.
     pub fn newcomers(&self) -> Vec<Identity> {
         let mut taken = self.lock();
