@@ -30,7 +30,8 @@ pub struct Edge {
 /// `[link]`: whom the edge dials.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EdgeLink {
-    pub relay: HostPort,
+    /// The first that answers is kept; not empty.
+    pub relay: Vec<HostPort>,
     /// `None`: nobody judges frames, so motion is all that is reported.
     pub gpu: Option<Gpus>,
 }
@@ -119,7 +120,7 @@ pub(crate) fn read(reader: &Reader) -> Option<Edge> {
 }
 
 fn link(mut s: Section) -> Option<EdgeLink> {
-    let relay = s.must("relay", HOST_PORT);
+    let relay = s.require("relay", HOST_PORT).some("relay", UPSTREAMS_MAX, HOST_PORT);
     let gpu = gpus(&mut s);
     Some(EdgeLink { relay: relay?, gpu })
 }

@@ -48,7 +48,7 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
     let terms = Terms::new(&config.supervision);
     ground.facts.allow_faults = terms.allow_faults();
     let outbox = Outbox::new();
-    let relay = Link::new(vec![config.link.relay.clone()], Role::Relay);
+    let relay = Link::new(config.link.relay.clone(), Role::Relay);
     let inference = inference(&config, &ground)?;
     ground.facts.outbox = Some(outbox.clone());
     let rate = |camera: &Camera| camera.frames_per_s.unwrap_or(config.detect.frames_per_s);
