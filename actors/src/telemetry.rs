@@ -101,6 +101,11 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Gauge, "watchtree_camera_blind", "1 while nobody judges this camera's frames, by camera."),
     (Counter, "watchtree_inference_outcomes_total", "A frame that this edge submitted was settled, by outcome."),
     (Counter, "watchtree_inference_late_verdicts_total", "A verdict came for a frame that had been settled already."),
+    (
+        Counter,
+        "watchtree_inference_suspects_total",
+        "A gpu node became suspect to this edge, by what became of the frame: expired or failed. The other one is asked.",
+    ),
     (Counter, "watchtree_inference_verdicts_total", "A frame submitted to this gpu node was settled, by outcome."),
     (Histogram, "watchtree_inference_batch_seconds", "From handing a batch to the model port to its answer, by model."),
     (Counter, "watchtree_events_total", "An event began or ended, by phase."),
@@ -119,6 +124,18 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "watchtree_record_unreadable_total", "A row of the record could not be decoded and was left out."),
     (Counter, "watchtree_record_entries_total", "An entry was put on the relay's record."),
     (Counter, "watchtree_record_duplicates_total", "An entry came that was on the record already, and was skipped."),
+    (Gauge, "watchtree_core_members", "Members of the core that this node sees, itself included, by group."),
+    (
+        Counter,
+        "watchtree_core_calls_total",
+        "A core node was asked or told, by outcome: ok, unanswered, too_large, and unreadable for what came here.",
+    ),
+    (
+        Counter,
+        "watchtree_core_sessions_ended_total",
+        "This node ended a session of the core, by reason: silent, name (not its certificate's), stranger (no link of ours).",
+    ),
+    (Gauge, "watchtree_core_directory_nodes", "Gpu nodes in a relay's directory."),
     (Gauge, "watchtree_peer_linked", "1 while this peer is linked to this node, 0 since it is gone, by its name."),
     (Counter, "watchtree_telemetry_messages_total", "A node told this one how it is."),
     (

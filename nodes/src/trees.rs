@@ -3,6 +3,7 @@
 pub mod edge;
 mod fleet;
 pub mod gpu;
+mod links;
 pub mod relay;
 mod spool;
 mod terms;

@@ -90,9 +90,7 @@ pub enum Why<'a> {
     Skew {
         ms: i64,
     },
-    Certificate {
-        left: Duration,
-    },
+    Certificate,
     Untold {
         untold: Duration,
     },

@@ -14,11 +14,12 @@ use crate::camera::coverage::Coverages;
 use crate::events::outbox::Outbox;
 use crate::fabric::facts::Facts;
 use crate::fabric::link::Link;
+use futures_util::future::select_all;
 use protocol::datagram::Datagram;
 use protocol::telemetry::{
     BEAT_EVERY, Beat, CameraFigures, InferenceFigures, SpoolFigures, System, TELEMETRY_EVERY, Telemetry,
 };
-use protocol::transport::{Credentials, Version};
+use protocol::transport::{Connection, Credentials, Version};
 use protocol::{CameraId, Timestamp, limits};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,8 +37,8 @@ type Ask<T> = Arc<dyn Fn() -> T + Send + Sync>;
 pub struct Sampler {
     pub facts: Facts,
     pub data_dir: PathBuf,
-    /// To its relay; `None` on a relay.
-    pub link: Option<Link>,
+    /// To its relays; a relay's to others.
+    pub links: Vec<Link>,
     /// On an edge and a gpu node.
     pub inference: Option<Ask<InferenceFigures>>,
     /// The newest of the node's own certificate, which is renewed while it runs.
@@ -61,7 +62,7 @@ type Gist = (bool, Vec<CameraId>);
 impl Sampler {
     pub fn new(facts: Facts, data_dir: PathBuf, credentials: &Credentials) -> Self {
         let credentials = credentials.clone();
-        Self { facts, data_dir, link: None, inference: None, credentials, beats: Arc::default() }
+        Self { facts, data_dir, links: Vec::new(), inference: None, credentials, beats: Arc::default() }
     }
 
     /// The service.
@@ -70,7 +71,7 @@ impl Sampler {
         let offset = |every: Duration| Instant::now() + every.mul_f64(jitter());
         let (mut beats, mut round) =
             (every(BEAT_EVERY, offset(BEAT_EVERY)), every(TELEMETRY_EVERY, offset(TELEMETRY_EVERY)));
-        let mut links = self.link.as_ref().map(Link::connections);
+        let mut links: Vec<Connections> = self.links.iter().map(Link::connections).collect();
         let mut told = Told::new();
         let mut reading = Some(self.read(told.cpu));
         loop {
@@ -114,11 +115,13 @@ impl Sampler {
     }
 
     fn beat(&self, ready: bool) {
-        let connection = self.link.as_ref().and_then(|link| link.connections().borrow().clone());
-        let Some(connection) = connection.filter(|connection| connection.version() >= Version::FABRIC) else { return };
         let seq = self.beats.fetch_add(1, Ordering::Relaxed) + 1;
-        // One that cannot be sent is late; a lost link is the link's to tell.
-        let _ = connection.send_datagram(&Datagram::Beat(Beat { boot: self.facts.boot, seq, ready }));
+        let beat = Datagram::Beat(Beat { boot: self.facts.boot, seq, ready });
+        let up = self.links.iter().filter_map(|link| link.connections().borrow().clone());
+        for connection in up.filter(|connection| connection.version() >= Version::FABRIC) {
+            // One that cannot be sent is late; a lost link is the link's to tell.
+            let _ = connection.send_datagram(&beat);
+        }
     }
 
     async fn compose(&self, told: &mut Told) -> Telemetry {
@@ -147,9 +150,7 @@ impl Sampler {
     }
 
     fn tell(&self, telemetry: Telemetry) {
-        if let Some(link) = &self.link {
-            link.tell(telemetry.clone());
-        }
+        self.links.iter().for_each(|link| link.tell(telemetry.clone()));
         self.facts.fleet.own_telemetry(telemetry);
     }
 }
@@ -203,14 +204,17 @@ async fn finished(reading: &mut Option<JoinHandle<(System, Cpu)>>) -> Option<(Sy
     }
 }
 
-type Links = tokio::sync::watch::Receiver<Option<protocol::transport::Connection>>;
+type Connections = tokio::sync::watch::Receiver<Option<Connection>>;
 
-/// Whether it is up now; never, where there is none.
-async fn link_changed(links: &mut Option<Links>) -> bool {
-    let Some(links) = links else { return std::future::pending().await };
-    match links.changed().await {
-        Ok(()) => links.borrow_and_update().is_some(),
-        // The link is gone with its node.
+/// Whether one that has just changed is up now; never, where there is none. Cancel-safe.
+async fn link_changed(links: &mut [Connections]) -> bool {
+    if links.is_empty() {
+        return std::future::pending().await;
+    }
+    let (changed, which, _) = select_all(links.iter_mut().map(|link| Box::pin(link.changed()))).await;
+    match changed {
+        Ok(()) => links[which].borrow_and_update().is_some(),
+        // The sampler holds its links: none of them goes before it.
         Err(_) => std::future::pending().await,
     }
 }

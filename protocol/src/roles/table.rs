@@ -175,6 +175,8 @@ table! {
         Route::Inference => "/api/v1/inference":
             Edge from Local, Relay from Local | Operator | Viewer, Gpu from Local | Operator | Viewer;
         Route::Events => "/api/v1/events": Relay from Local | Operator | Viewer;
+        // Core nodes of every tenant are in it.
+        Route::Core => "/api/v1/core": Relay from Local, Gpu from Local;
         Route::Nodes => "/api/v1/nodes":
             Edge from Local, Relay from Local | Operator | Viewer, Gpu from Local | Operator | Viewer;
         Route::NodesHistory => "/api/v1/nodes/history": Relay from Local | Operator | Viewer;
@@ -193,12 +195,13 @@ pub enum Route {
     Failures,
     Inference,
     Events,
+    Core,
     Nodes,
     NodesHistory,
 }
 
 impl Route {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Health,
         Self::Live,
         Self::Ready,
@@ -208,6 +211,7 @@ impl Route {
         Self::Failures,
         Self::Inference,
         Self::Events,
+        Self::Core,
         Self::Nodes,
         Self::NodesHistory,
     ];

@@ -118,7 +118,7 @@ pub(super) struct Certified(pub Arc<Verifier>);
 
 impl ClientCertVerifier for Certified {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        ClientCertVerifier::root_hint_subjects(&*self.0)
     }
 
     fn verify_client_cert(
