@@ -111,9 +111,18 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "watchtree_events_total", "An event began or ended, by phase."),
     (Counter, "watchtree_outbox_accepted_total", "An entry was accepted: it is on this edge's disk."),
     (Counter, "watchtree_outbox_acked_total", "An entry was acknowledged by the relay."),
-    (Counter, "watchtree_outbox_dropped_total", "The oldest entry made room in a full outbox."),
+    (
+        Counter,
+        "watchtree_outbox_dropped_total",
+        "The oldest entry of the lowest severity made room in a full outbox, by severity.",
+    ),
     (Counter, "watchtree_outbox_refused_total", "An event was not accepted because the disk is full."),
     (Gauge, "watchtree_outbox_unacked_events", "Entries accepted that the relay has not acknowledged."),
+    (
+        Gauge,
+        "watchtree_outbox_oldest_seconds",
+        "How long the oldest entry that the relay has not acknowledged has waited.",
+    ),
     (Histogram, "watchtree_outbox_commit_seconds", "One commit of the outbox, for all that pushed meanwhile."),
     (Histogram, "watchtree_record_commit_seconds", "One commit of the record, for all edges that sent meanwhile."),
     (

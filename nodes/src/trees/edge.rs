@@ -131,7 +131,8 @@ fn probe_outbox(config: &Edge, ground: &Ground, outbox: &Outbox, relay: &Link) {
         let (outbox, relay, spool) = (outbox.clone(), relay.clone(), spool.clone());
         Box::pin(async move {
             let status = outbox.status().await.map_err(|error| format!("the outbox does not answer: {error}"))?;
-            spool.finding(&status, relay.finding(), Instant::now())
+            // Of the numbers between the two, those are no entries that a full outbox had to drop.
+            spool.finding(status.acked, outbox.waiting(), relay.finding(), Instant::now())
         })
     });
 }

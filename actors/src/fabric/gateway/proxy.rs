@@ -163,7 +163,7 @@ impl Proxy {
                 }
                 None => refuse(&connection, CloseCode::Refused, "this node judges no frames"),
             },
-            Open::Admin => self.admin.serve(connection.peer().clone(), tx, rx).await,
+            Open::Admin => self.admin.serve(connection.peer().clone(), connection.version(), tx, rx).await,
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
             Open::Renew => match self.served.enrolment {
                 Some(enrolment) => enrolment.renew(&connection, tx, rx).await,
