@@ -7,6 +7,7 @@ mod first_light;
 mod health;
 mod onlookers;
 mod parity;
+mod partition;
 mod recovery;
 mod refusals;
 mod sd_notify;
