@@ -59,6 +59,9 @@ pub struct HostPort {
 /// The way out of a wrong [`HostPort`].
 pub(crate) const HOST_PORT: &str = "use host:port, such as 10.0.0.2:7443";
 
+/// Addresses in one list of whom to dial. More are refused.
+pub(crate) const UPSTREAMS_MAX: usize = 8;
+
 /// The longest host name that DNS carries.
 const HOST_CHARS_MAX: usize = 253;
 

@@ -2,7 +2,7 @@
 
 use crate::Kind;
 use crate::camera::{self, Camera};
-use crate::common::{self, HOST_PORT, HostPort, Node, Tls};
+use crate::common::{self, HOST_PORT, HostPort, Node, Tls, UPSTREAMS_MAX};
 use crate::env::Vars;
 use crate::fault::Faults;
 use crate::reader::{Reader, Section};
@@ -30,7 +30,8 @@ pub struct Edge {
 /// `[link]`: whom the edge dials.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EdgeLink {
-    pub relay: HostPort,
+    /// The first that answers is kept; not empty.
+    pub relay: Vec<HostPort>,
     /// `None`: nobody judges frames, so motion is all that is reported.
     pub gpu: Option<HostPort>,
 }
@@ -106,7 +107,7 @@ pub(crate) fn read(reader: &Reader) -> Option<Edge> {
 }
 
 fn link(mut s: Section) -> Option<EdgeLink> {
-    let relay = s.must("relay", HOST_PORT);
+    let relay = s.require("relay", HOST_PORT).some("relay", UPSTREAMS_MAX, HOST_PORT);
     let gpu = s.opt("gpu", HOST_PORT);
     Some(EdgeLink { relay: relay?, gpu })
 }

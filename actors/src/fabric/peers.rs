@@ -38,23 +38,29 @@ pub enum Call {
 pub struct Peers(Arc<Mutex<BTreeMap<Identity, Peer>>>);
 
 struct Peer {
+    /// Of the process that speaks for it.
+    boot: Epoch,
     software: String,
     since: Timestamp,
     link: Option<(Connection, mpsc::Sender<Call>)>,
 }
 
 impl Peers {
-    /// A peer has said hello. An older connection of the same identity is closed: a box that was
-    /// power-cycled gets in at once, and two never speak for one.
+    /// A peer has said hello. An older connection of the same identity is closed first: a box that was power-cycled
+    /// gets in at once, and two never speak for one. One of the same boot ends the older one itself, when what is under
+    /// way on it is done: its certificate was renewed.
     pub fn arrive(&self, connection: &Connection, boot: Epoch, software: String, calls: mpsc::Sender<Call>) {
         let id = connection.peer().clone();
         let software = limits::short_text(&software).chars().take(limits::SOFTWARE_CHARS_MAX).collect();
-        let link = Some((connection.clone(), calls));
         let mut peers = self.lock();
-        let before = peers.insert(id.clone(), Peer { software, since: Timestamp::now(), link });
-        if let Some((old, _)) = before.and_then(|peer| peer.link) {
+        let before = peers.remove(&id);
+        let overlaps = before.as_ref().filter(|peer| peer.boot == boot && peer.link.is_some());
+        let since = overlaps.map_or_else(Timestamp::now, |peer| peer.since);
+        if let Some((old, _)) = before.filter(|peer| peer.boot != boot).and_then(|peer| peer.link) {
             old.close(CloseCode::Replaced, "a newer connection of the same node took over");
         }
+        let link = Some((connection.clone(), calls));
+        peers.insert(id.clone(), Peer { boot, software, since, link });
         if peers.len() > PEERS_MAX {
             let gone = peers.iter().filter(|(_, peer)| peer.link.is_none()).min_by_key(|(_, peer)| peer.since);
             let gone = gone.map(|(id, _)| id.clone());

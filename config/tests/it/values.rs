@@ -14,7 +14,7 @@ fn a_short_file_is_enough_and_the_rest_has_defaults() {
     assert_eq!(edge.node.http.to_string(), "127.0.0.1:9601");
     assert_eq!((edge.node.log, edge.node.log_level.as_str()), (LogFormat::Text, "info"));
     assert_eq!(edge.tls.key, PathBuf::from("/etc/watchtree/edge.key"));
-    assert_eq!(edge.link.relay, HostPort { host: "10.0.0.2".to_owned(), port: 7443 });
+    assert_eq!(edge.link.relay, [HostPort { host: "10.0.0.2".to_owned(), port: 7443 }]);
     assert_eq!((edge.outbox.entries_max.get(), edge.detect.frames_per_s), (1_000_000, 5.0));
     assert_eq!((edge.detect.deadline, edge.detect.score_min), (Duration::from_secs(1), 0.5));
     assert_eq!((edge.motion.threshold, edge.motion.cells_min), (18, 3));
@@ -47,7 +47,7 @@ fn the_environment_wins_over_the_file() {
         ],
     )
     .expect("it is right");
-    assert_eq!((edge.link.relay.to_string().as_str(), edge.motion.threshold), ("hub:1", 20));
+    assert_eq!((edge.link.relay[0].to_string().as_str(), edge.motion.threshold), ("hub:1", 20));
     assert_eq!((edge.detect.frames_per_s, edge.cameras[0].labels.join("+").as_str()), (2.5, "person+car"));
     assert_eq!(edge.cameras[0].source_url, "rtsp://10.0.0.9/live");
     assert_eq!(edge.cameras[1].id.as_str(), "gate");

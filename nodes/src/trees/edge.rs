@@ -114,7 +114,7 @@ fn inference(config: &Edge, ground: &Ground) -> anyhow::Result<Option<Inference>
         tracing::warn!("link.gpu is not set: cameras report motion alone, without labels");
         return Ok(None);
     };
-    let link = Link::new(gpu.clone(), Role::Gpu);
+    let link = Link::new(vec![gpu.clone()], Role::Gpu);
     let asker = Asker::new(ground.facts.boot, ground.facts.node.to_string(), link.clone());
     let dir = &config.node.data_dir;
     let unreadable = |why| anyhow!("{}: {why}; let this user read and write it", dir.join("askers.json").display());

@@ -62,7 +62,7 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     ];
     let node = facts.node.name.clone();
     if let Some(relay) = config.link.relay {
-        let link = Link::new(relay, Role::Relay);
+        let link = Link::new(vec![relay], Role::Relay);
         let probe = link.clone();
         ground.facts.health.shows("relay-link", move || probe.finding());
         children.push(terms.service("relay-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));

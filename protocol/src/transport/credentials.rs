@@ -17,6 +17,7 @@ use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -49,6 +50,7 @@ pub enum CredentialError {
 #[derive(Clone)]
 pub struct Credentials {
     identity: Arc<Identity>,
+    renewals: watch::Sender<u64>,
     pub(super) server: Arc<ServerConfig>,
     pub(super) client: Arc<ClientConfig>,
 }
@@ -82,7 +84,17 @@ impl Credentials {
         let versions = VERSIONS.map(|version| version.alpn()).to_vec();
         server.alpn_protocols.clone_from(&versions);
         client.alpn_protocols = versions;
-        Ok(Self { identity: Arc::new(identity), server: Arc::new(server), client: Arc::new(client) })
+        Ok(Self {
+            identity: Arc::new(identity),
+            renewals: watch::Sender::new(0),
+            server: Arc::new(server),
+            client: Arc::new(client),
+        })
+    }
+
+    /// Counts the certificates that this process has had after its first.
+    pub fn renewed(&self) -> watch::Receiver<u64> {
+        self.renewals.subscribe()
     }
 
     /// Who this node is to others.

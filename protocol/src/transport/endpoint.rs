@@ -8,7 +8,7 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 #[derive(Debug, thiserror::Error)]
@@ -38,9 +38,15 @@ pub enum Refusal {
 pub struct Endpoint {
     pub(super) quic: quinn::Endpoint,
     handshakes: Arc<Semaphore>,
+    credentials: Credentials,
 }
 
 impl Endpoint {
+    /// Moves when this node has a renewed certificate: connections made before show the old one.
+    pub fn renewed(&self) -> watch::Receiver<u64> {
+        self.credentials.renewed()
+    }
+
     /// Accepts peers on `addr`; can dial as well.
     pub fn listen(addr: SocketAddr, credentials: &Credentials) -> Result<Self, TransportError> {
         let crypto = QuicServerConfig::try_from(credentials.server.clone())
@@ -65,7 +71,8 @@ impl Endpoint {
         client.transport_config(settings::transport_config());
         let mut quic = quinn::Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))?;
         quic.set_default_client_config(client);
-        Ok(Self { quic, handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)) })
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        Ok(Self { quic, handshakes, credentials: credentials.clone() })
     }
 
     /// The next peer that knocks; `None` when the endpoint is closed. Never waits for a handshake:

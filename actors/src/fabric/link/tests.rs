@@ -9,7 +9,7 @@ fn published(link: &Link) -> Option<usize> {
 
 #[tokio::test]
 async fn one_that_was_blocked_takes_nothing_from_its_successor_when_it_wakes() {
-    let (pair, link) = (Pair::new(), Link::new("127.0.0.1:1".parse().expect("an address"), Role::Relay));
+    let (pair, link) = (Pair::new(), Link::new(vec!["127.0.0.1:1".parse().expect("an address")], Role::Relay));
     let ((first, _first), (second, _second)) = (pair.connect().await, pair.connect().await);
     let blocked = Turn::begin(&link);
     let up = blocked.publish(&first, "linked first".to_owned());
