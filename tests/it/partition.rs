@@ -2,6 +2,7 @@
 //! killed meanwhile. What was accepted is on the record once, and each link is back soon after its network.
 
 mod back;
+mod steady;
 
 use ::tests::harness::{CameraServer, Cluster, Plan, Yardstick, checks, witness};
 use ::tests::impairment::{Conditions, Impairment, Way};
@@ -22,8 +23,9 @@ const BACK_WITHIN: Duration = Duration::from_secs(3);
 /// A test of so many seconds, with partitions of up to [`LONGEST_S`], in place of the short one.
 const SECONDS: &str = "WATCHTREE_PARTITION_SECONDS";
 const LONGEST_S: u64 = 60;
-/// Frames that get through a link that loses 5 %: 14 kB, two a second.
+/// Frames that get through a link that loses 5 %: of 14 kB.
 const FRAME_WIDTH_PX: i64 = 128;
+const FRAMES_PER_S: f64 = 2.0;
 
 const LINKS: [LinkName; 4] =
     [("gate", "link.relay"), ("yard", "link.relay"), ("yard", "link.gpu"), ("engine", "link.relay")];
@@ -126,25 +128,33 @@ fn long_round(rng: &mut Rng) -> Round {
     Round::draw(rng, meanwhile, 1..=LONGEST_S)
 }
 
-/// `gate` reports motion and needs nobody; `yard` asks the gpu node. They start in good weather.
+/// They start in good weather. `gate` reports motion and needs nobody; `yard` asks the gpu node.
 async fn start(camera: &CameraServer) -> Cluster {
-    let mut plan = Plan::new(SEED).relay("hub").edge("gate").gpu("engine", &["squares"]).edge("yard");
-    for (edge, cameras) in EDGES {
-        for nth in 0..cameras {
-            plan = plan.camera(edge, &format!("camera-{nth}"), camera.url());
-        }
-        for (key, ms) in [("update_every_ms", 200), ("lost_after_ms", 600), ("blind_after_ms", 1000)] {
-            plan = plan.set(edge, &format!("track.{key}"), ms);
-        }
-    }
-    plan = plan.set("yard", "cameras.0.frame_width_px_max", FRAME_WIDTH_PX).set("yard", "detect.frames_per_s", 2.0);
-    plan = plan.set("yard", "detect.deadline_ms", 3000);
+    let plan = Plan::new(SEED).relay("hub").edge("gate").gpu("engine", &["squares"]).edge("yard");
+    let mut plan = watching(EDGES.into_iter().fold(plan, |plan, (edge, cameras)| busy(plan, edge, cameras, camera)));
     for (node, key) in LINKS {
         plan = plan.impaired(node, key, Impairment::default());
     }
     let mut site = plan.start();
     site.ready().await;
     site
+}
+
+/// Something is under way on this edge at any time.
+fn busy(mut plan: Plan, edge: &str, cameras: usize, camera: &CameraServer) -> Plan {
+    for nth in 0..cameras {
+        plan = plan.camera(edge, &format!("camera-{nth}"), camera.url());
+    }
+    for (key, ms) in [("update_every_ms", 200), ("lost_after_ms", 600), ("blind_after_ms", 1000)] {
+        plan = plan.set(edge, &format!("track.{key}"), ms);
+    }
+    plan
+}
+
+/// `yard` sends frames that get through.
+fn watching(plan: Plan) -> Plan {
+    let plan = plan.set("yard", "cameras.0.frame_width_px_max", FRAME_WIDTH_PX);
+    plan.set("yard", "detect.frames_per_s", FRAMES_PER_S).set("yard", "detect.deadline_ms", 3000)
 }
 
 fn weather(site: &Cluster, conditions: impl Into<Conditions>) {

@@ -103,17 +103,17 @@ impl Sees {
                 Ok(u64::from(tree.node.name.as_str() == *node))
             }
             Self::Verdicts { edge, log } => {
-                let greeted =
-                    std::fs::read_to_string(log).map_err(|e| e.to_string())?.lines().filter(is_greeting).count();
-                Ok(greeted as u64 + verdicts(*edge).await?)
+                let log = std::fs::read_to_string(log).map_err(|e| e.to_string())?;
+                let of_gpu = log.lines().filter(|line| line.contains("/gpu/")).collect::<Vec<_>>().join("\n");
+                Ok(greetings(&of_gpu) as u64 + verdicts(*edge).await?)
             }
         }
     }
 }
 
-/// `linked`, as the link tells it when a gpu node has welcomed it.
-fn is_greeting(line: &&str) -> bool {
-    line.contains("\"message\":\"linked\"") && line.contains("/gpu/")
+/// `linked`, as a link tells it when its upstream has welcomed it.
+pub fn greetings(log: &str) -> usize {
+    log.lines().filter(|line| line.contains("\"message\":\"linked\"")).count()
 }
 
 pub async fn verdicts(edge: SocketAddr) -> Result<u64, String> {
