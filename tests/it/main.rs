@@ -10,6 +10,7 @@ mod fleet_health;
 mod health;
 mod onlookers;
 mod parity;
+mod partition;
 mod recovery;
 mod refusals;
 mod sd_notify;
