@@ -11,14 +11,11 @@
 use super::machine::{self, Cpu};
 use crate::api::health::{self, Check};
 use crate::camera::coverage::Coverages;
-use crate::events::outbox::Outbox;
 use crate::fabric::facts::Facts;
 use crate::fabric::link::Link;
 use futures_util::future::select_all;
 use protocol::datagram::Datagram;
-use protocol::telemetry::{
-    BEAT_EVERY, Beat, CameraFigures, InferenceFigures, SpoolFigures, System, TELEMETRY_EVERY, Telemetry,
-};
+use protocol::telemetry::{BEAT_EVERY, Beat, CameraFigures, InferenceFigures, System, TELEMETRY_EVERY, Telemetry};
 use protocol::transport::{Connection, Credentials, Version};
 use protocol::{CameraId, Timestamp, limits};
 use std::collections::BTreeMap;
@@ -128,7 +125,8 @@ impl Sampler {
         let facts = &self.facts;
         let checks = facts.health.checks();
         let spool = match &facts.outbox {
-            Some(outbox) => spool(outbox).await,
+            // One that does not answer is health's to tell.
+            Some(outbox) => outbox.spool().await.ok(),
             None => None,
         };
         let cameras = told.cameras(&facts.coverage, Instant::now());
@@ -174,12 +172,6 @@ impl Told {
         };
         coverage.iter().map(&mut figures).collect()
     }
-}
-
-/// `None` while it does not answer, of which health tells.
-async fn spool(outbox: &Outbox) -> Option<SpoolFigures> {
-    let status = outbox.status().await.ok()?;
-    Some(SpoolFigures { waiting: status.accepted.saturating_sub(status.acked), oldest_ms: 0, dropped: 0 })
 }
 
 /// What is not well, what is needed first. Cameras tell of themselves, and other nodes too.

@@ -57,7 +57,7 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     let meter = LoadMeter::new(ground.facts.node.clone(), ground.facts.boot, addr, pools.clone());
     let links = Links::to_relays(&config.link.relay, &ground);
     let facts = ground.facts.clone();
-    let sampler = sampler(&config, &ground, &models, &links);
+    let sampler = sampler(&config.node, &ground, &models, &links);
     let [fleet, telemetry] = fleet::children(&terms, sampler, peers.clone());
     let site = Site { facts: facts.clone(), peers };
     let desk = Some(Desk { models, books });
@@ -95,10 +95,11 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     Ok(terms.tree(node, children))
 }
 
-fn sampler(config: &Gpu, ground: &Ground, models: &Models, links: &Links) -> Sampler {
-    let mut sampler = Sampler::new(ground.facts.clone(), config.node.data_dir.clone(), &ground.credentials);
+fn sampler(node: &config::Node, ground: &Ground, models: &Models, links: &Links) -> Sampler {
+    let mut sampler = Sampler::new(ground.facts.clone(), node.data_dir.clone(), &ground.credentials);
     let figures = models.clone();
-    (sampler.inference, sampler.links) = (Some(Arc::new(move || figures.figures())), links.all());
+    sampler.inference = Some(Arc::new(move || figures.figures()));
+    sampler.links = links.all();
     sampler
 }
 
