@@ -4,6 +4,7 @@
 //! the peer's role against [`may_open`] before it reads further.
 
 use crate::admin::{FailureRecord, NodeSnapshot, Steered};
+use crate::codec::Blob;
 use crate::core::GpuNode;
 use crate::telemetry::Telemetry;
 use crate::{Act, Entry, Epoch, EventId, Identity, Role, Verdict};
@@ -84,6 +85,8 @@ pub enum Up {
     Failures { call: u64, failures: Vec<FailureRecord>, omitted: u32 },
     /// How this node is. Since version 3.
     Telemetry(Box<Telemetry>),
+    /// Answered by `Down::Pong`: is anybody there, behind the transport? Since version 3.
+    Ping { call: u64, payload: Blob },
 }
 
 /// What the accepting node says on the control stream.
@@ -99,6 +102,8 @@ pub enum Down {
     Failures { call: u64, path: Option<String>, limit: u32 },
     /// To an edge: the gpu nodes there are, the least loaded first. Since version 3.
     Directory(Vec<GpuNode>),
+    /// Answers `Up::Ping` with its payload, by an actor of this node; or why none does. Since version 3.
+    Pong { call: u64, answer: Result<Blob, String> },
 }
 
 /// Edge to relay on the events stream.
