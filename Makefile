@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench-outbox bench-restart clean
+.PHONY: help setup build demo test bench-outbox bench-restart bench-fleet clean
 
 # The programs of a site, and those that test it.
 PROGRAMS := --workspace --bins
@@ -35,6 +35,13 @@ bench-restart: setup ## Measure what a failure costs: actor against Erlang/OTP, 
 	@cargo build --release --locked $(PROGRAMS)
 	@cargo bench --locked -p tests --bench restart
 	@cat target/bench/restart.json
+
+# A relay as it is shipped, on the disk of the target directory.
+bench-fleet: setup ## Measure what 1,000 edges cost a relay: acks, CPU, memory, all back after a kill -9
+	@echo "bench-fleet: the first builds much a second time, optimised"
+	@cargo build --release --locked -p nodes --bin watchtree-relay
+	@cargo bench --locked -p tests --bench fleet
+	@cat target/bench/fleet.json
 
 clean: ## Remove what was built
 	@cargo clean

@@ -4,6 +4,7 @@ mod blast_radius;
 mod cli;
 mod exactly_once;
 mod first_light;
+mod fleet;
 mod health;
 mod onlookers;
 mod parity;
