@@ -9,6 +9,9 @@
 //!
 //! What a peer may open stands in one table, `protocol::link::may_open`.
 
+mod asks;
+pub mod clips;
+mod echo;
 pub mod facts;
 pub mod gateway;
 pub mod link;

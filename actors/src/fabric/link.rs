@@ -6,11 +6,14 @@
 //!
 //! Stops when: it panics.  On restart: dials again. A peer that is away is not the link's failure.
 
+use super::asks::{AskError, Asked, Asks};
+use super::clips::Clips;
 use super::facts::{Facts, SOFTWARE, Steering, audit};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use protocol::Role;
 use protocol::admin::Steered;
+use protocol::codec::Blob;
 use protocol::link::{Down, Open, Up};
 use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +47,8 @@ struct Shared {
     upstream: config::HostPort,
     role: Role,
     connection: watch::Sender<Option<Connection>>,
+    asks: Asks,
+    clips: Clips,
     /// Held over whatever is said or published: of two incarnations, the later has the word.
     said: Mutex<Said>,
 }
@@ -56,8 +61,19 @@ struct Said {
 
 impl Link {
     pub fn new(upstream: config::HostPort, role: Role) -> Self {
+        Self::giving(upstream, role, Clips::default())
+    }
+
+    /// A link whose upstream may fetch clips, if its role may.
+    pub fn giving(upstream: config::HostPort, role: Role, clips: Clips) -> Self {
         let said = Mutex::new(Said { turns: 0, state: "not dialled yet".to_owned() });
-        Self(Arc::new(Shared { upstream, role, connection: watch::Sender::new(None), said }))
+        let (connection, asks) = (watch::Sender::new(None), Asks::new(role));
+        Self(Arc::new(Shared { upstream, role, connection, asks, clips, said }))
+    }
+
+    /// Asks an actor of the upstream, which gives `payload` back.
+    pub async fn ping(&self, payload: Vec<u8>) -> Result<Vec<u8>, AskError> {
+        Ok(self.0.asks.ping(Blob(payload)).await?.0)
     }
 
     /// `Some` while the link is up.
@@ -121,7 +137,7 @@ impl<'a> Turn<'a> {
 
     /// One connection from dialling to its end: why it ended, or `None` if the node stops.
     async fn live_once(&self, endpoint: &Endpoint, facts: &Facts, cx: &ServiceCx, away: &mut Away) -> Option<String> {
-        let Shared { upstream, role, .. } = &*self.link.0;
+        let Shared { upstream, role, asks, clips, .. } = &*self.link.0;
         let (connection, mut tx, mut rx) = tokio::select! {
             reached = self.reach(endpoint, facts, away) => match reached {
                 Ok(reached) => reached,
@@ -135,8 +151,9 @@ impl<'a> Turn<'a> {
         cx.place.note(state.clone());
         away.back();
         let _up = self.publish(&connection, state);
+        let mut asked = asks.on(&connection);
         tokio::select! {
-            reason = answer(&mut tx, &mut rx, facts, *role) => {
+            reason = answer(&mut tx, &mut rx, facts, *role, &mut asked) => {
                 // What the connection died of says more than what its stream did.
                 let died = timeout(GOODBYE_WITHIN, connection.closed()).await;
                 Some(died.unwrap_or_else(|_| {
@@ -145,6 +162,8 @@ impl<'a> Turn<'a> {
                 }))
             }
             reason = connection.closed() => Some(reason),
+            // It ends with the connection, whose end has its reason.
+            () = clips.serve(facts.node.role, &connection, cx) => Some(connection.closed().await),
             () = cx.stop.cancelled() => {
                 let goodbye = async {
                     // Others on this connection end in good order first; their last words need it.
@@ -257,7 +276,7 @@ async fn greet(connection: &Connection, facts: &Facts) -> Result<(Tx, Rx), Strin
 }
 
 /// Answers the peer's calls until the stream ends; says why it did.
-async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> String {
+async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role, asked: &mut Asked) -> String {
     let (mut acts, mut ends) = (FuturesUnordered::new(), FuturesUnordered::new());
     loop {
         let answer = tokio::select! {
@@ -283,6 +302,10 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
                 },
                 // Nobody here chooses among gpu nodes.
                 Ok(Some(Down::Directory(_))) => continue,
+                Ok(Some(Down::Pong { call, answer })) => {
+                    asked.answered(call, answer);
+                    continue;
+                }
                 Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
                 Ok(None) => return "the peer ended the control stream".to_owned(),
                 Err(error) => return error.to_string(),
@@ -298,6 +321,7 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
                 Up::Steered { call, result }
             }
             Some(end) = ends.next(), if !ends.is_empty() => end,
+            question = asked.next() => question,
         };
         match timeout(SENT_WITHIN, tx.send(&answer)).await {
             Ok(Ok(())) => {}

@@ -32,6 +32,8 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("worker", "watchtree_port_starts_total", Some(("class", &["watchtree-model-port"]))),
     ("worker", "watchtree_inference_verdicts_total", Some(("outcome", OUTCOMES))),
     ("relay-link", "watchtree_link_failures_total", Some(("upstream", &["relay"]))),
+    ("relay-link", "watchtree_clip_sent_bytes_total", None),
+    ("gateway", "watchtree_clip_received_bytes_total", None),
     ("gpu-link", "watchtree_link_failures_total", Some(("upstream", &["gpu"]))),
     ("gateway", "watchtree_link_refusals_total", Some(("what", &["certificate", "connections", "role", "frame"]))),
     // Every node has one.
@@ -133,12 +135,17 @@ fn counted_by(class: &str) {
     // that never opened no frame has come.
     match class {
         "session" => drop(metrics::histogram!("watchtree_camera_first_frame_seconds")),
-        "relay-link" => drop(metrics::gauge!("watchtree_link_up", "upstream" => "relay")),
-        "gpu-link" => drop(metrics::gauge!("watchtree_link_up", "upstream" => "gpu")),
+        "relay-link" => link("relay"),
+        "gpu-link" => link("gpu"),
         "outbox" => drop(metrics::histogram!("watchtree_outbox_commit_seconds")),
         "store" => drop(metrics::histogram!("watchtree_record_commit_seconds")),
         _ => {}
     }
+}
+
+fn link(upstream: &'static str) {
+    let _ = metrics::gauge!("watchtree_link_up", "upstream" => upstream);
+    let _ = metrics::histogram!("watchtree_link_answer_seconds", "upstream" => upstream);
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use super::proxy::HELLO_WITHIN;
 use super::refuse;
+use crate::fabric::echo::{Echo, Pong};
 use crate::fabric::facts::{Outcome, SOFTWARE};
 use crate::fabric::peers::{Call, Peers};
 use crate::fabric::site::Site;
@@ -21,7 +22,7 @@ const CALLS_WAITING_MAX: usize = 8;
 /// Calls that were sent and not answered. When full, the oldest is given up: who asked has done so long ago.
 const CALLS_OUT_MAX: usize = 16;
 
-pub(super) async fn serve(site: &Site, connection: Connection, mut tx: Tx, mut rx: Rx) {
+pub(super) async fn serve(site: &Site, echo: &Echo, connection: Connection, mut tx: Tx, mut rx: Rx) {
     let hello = timeout(HELLO_WITHIN, rx.recv::<Up>()).await;
     let Ok(Ok(Some(Up::Hello { boot, software }))) = hello else {
         return refuse(&connection, CloseCode::Protocol, "the control stream must begin with a hello");
@@ -33,7 +34,7 @@ pub(super) async fn serve(site: &Site, connection: Connection, mut tx: Tx, mut r
     }
     site.peers.arrive(&connection, boot, software, calls);
     let here = Presence { peers: &site.peers, connection: &connection };
-    let reason = converse(&mut tx, &mut rx, &mut called).await;
+    let reason = converse(&mut tx, &mut rx, &mut called, echo).await;
     here.ends(&reason);
 }
 
@@ -55,9 +56,10 @@ impl Drop for Presence<'_> {
     }
 }
 
-/// Passes calls to the peer and answers back, until the stream ends; says why it did.
-async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Call>) -> String {
+/// Passes calls to the peer and answers back, and its pings to the echo, until the stream ends; says why it did.
+async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Call>, echo: &Echo) -> String {
     let mut out = Out::default();
+    let (pings, mut pongs) = echo.at_peer();
     loop {
         tokio::select! {
             Some(call) = called.recv() => match tx.send(&out.send(call)).await {
@@ -72,12 +74,29 @@ async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Call>) -
             message = rx.recv::<Up>() => match message {
                 Ok(Some(Up::Hello { .. })) => return "it said hello twice".to_owned(),
                 Ok(Some(Up::Bye)) => return "it stopped in good order".to_owned(),
+                Ok(Some(Up::Ping { call, payload })) => {
+                    if let Err(refusal) = pings.ping(call, payload)
+                        && let Err(lost) = pong(tx, refusal).await
+                    {
+                        return lost.to_string();
+                    }
+                }
                 Ok(Some(answer)) => out.answered(answer),
                 Ok(None) => return "it ended its control stream".to_owned(),
                 Err(error) => return error.to_string(),
+            },
+            // Never `None`: this side holds a sender too.
+            Some(answer) = pongs.recv() => {
+                if let Err(lost) = pong(tx, answer).await {
+                    return lost.to_string();
+                }
             }
         }
     }
+}
+
+async fn pong(tx: &mut Tx, (call, answer): Pong) -> Result<(), SendError> {
+    tx.send(&Down::Pong { call, answer }).await
 }
 
 /// Calls by number: an act may be answered long after a later look at the tree.
@@ -225,7 +244,7 @@ mod tests {
         let (mut edge_tx, mut edge_rx) = edge.open_bi(&Open::Control).await.expect("a stream");
         let (_, mut tx, mut rx) = relay.accept_bi().await.expect("a stream").open().await.expect("says what it is");
         let (calls, mut called) = mpsc::channel(CALLS_WAITING_MAX);
-        let conversing = tokio::spawn(async move { converse(&mut tx, &mut rx, &mut called).await });
+        let conversing = tokio::spawn(async move { converse(&mut tx, &mut rx, &mut called, &Echo::new()).await });
 
         let (too_large, refused) = failures(MESSAGE_BYTES_MAX);
         let (fits, answer) = failures(10);

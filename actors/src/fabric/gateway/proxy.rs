@@ -8,6 +8,7 @@
 use super::{Served, refuse};
 use crate::api::admin::Admin;
 use crate::events::receiver::{self, ReceiveError};
+use crate::fabric::echo::Echo;
 use protocol::link::{Open, may_open};
 use protocol::transport::{CloseCode, Connection, PendingStream, Rx, StreamRefusal, Tx};
 use std::pin::pin;
@@ -28,12 +29,13 @@ pub(super) const HELLO_WITHIN: Duration = Duration::from_secs(5);
 const DESK_FREE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often the tree shows a new round-trip time.
-const NOTE_EVERY: Duration = Duration::from_secs(2);
+const NOTE_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(super) struct Proxy {
     pub served: Served,
     pub admin: Admin,
+    pub echo: Echo,
 }
 
 impl Proxy {
@@ -114,9 +116,12 @@ impl Proxy {
         if matches!(open, Open::Control | Open::Admin) {
             visit.known.store(true, Ordering::Relaxed);
         }
+        // Boxed one by one: a connection has a stream or two, and each would have room for the largest of these.
         match open {
-            Open::Control => super::control::serve(&self.served.site, connection, tx, rx).await,
-            Open::Events => self.events(connection, tx, rx).await,
+            Open::Control => {
+                Box::pin(super::control::serve(&self.served.site, &self.echo, connection, tx, rx)).await;
+            }
+            Open::Events => Box::pin(self.events(connection, tx, rx)).await,
             Open::Verdicts { asker } => match self.served.desk.clone() {
                 Some(desk) => {
                     // Two desks would take each other's frames.
@@ -124,11 +129,11 @@ impl Proxy {
                         let why = "this connection has a verdicts stream; one asker speaks on one connection";
                         return refuse(&connection, CloseCode::Protocol, why);
                     };
-                    desk.serve(connection, asker, tx, rx, &visit.cx).await;
+                    Box::pin(desk.serve(connection, asker, tx, rx, &visit.cx)).await;
                 }
                 None => refuse(&connection, CloseCode::Refused, "this node judges no frames"),
             },
-            Open::Admin => self.admin.serve(connection.peer().clone(), tx, rx).await,
+            Open::Admin => Box::pin(self.admin.serve(connection.peer().clone(), tx, rx)).await,
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
             Open::Renew | Open::Core | Open::Clip { .. } => {
                 refuse(&connection, CloseCode::Refused, &format!("this node serves no {} stream", open.name()));
