@@ -25,7 +25,7 @@ pub(super) fn answer(me: &Identity, boot: Epoch, outbox: (Epoch, u64, u64), down
         Down::Steer { call, .. } => {
             Some(Up::Steered { call, result: Err("this edge is simulated and has nothing to steer".to_owned()) })
         }
-        Down::Welcome { .. } | Down::Directory(_) => None,
+        Down::Welcome { .. } | Down::Directory(_) | Down::Pong { .. } => None,
     }
 }
 
