@@ -136,7 +136,8 @@ impl Gateway {
             let _ = &guest;
             proxy.clone().run(conversed.clone(), cx)
         };
-        match self.proxies.start(service("proxy", body).waits_within(PROXY_ANSWERS_WITHIN).named(name).temporary()).await {
+        let child = service("proxy", body).waits_within(PROXY_ANSWERS_WITHIN).named(name).temporary();
+        match self.proxies.start(child).await {
             Ok(()) => {}
             Err(StartError::Full { .. }) => {
                 metrics::counter!("watchtree_link_refusals_total", "what" => "connections").increment(1);

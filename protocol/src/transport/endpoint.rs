@@ -46,7 +46,7 @@ impl Endpoint {
         let crypto = QuicServerConfig::try_from(credentials.server.clone())
             .expect("the aws-lc-rs provider has the cipher suite that QUIC begins with");
         let mut server = ServerConfig::with_crypto(Arc::new(crypto));
-        server.transport_config(settings::transport_config(credentials.identity().role)).max_incoming(HANDSHAKES_MAX);
+        server.transport_config(settings::accepting_config(credentials.identity().role)).max_incoming(HANDSHAKES_MAX);
         let listen = |e: std::io::Error| TransportError::Listen { addr, why: e.to_string() };
         let socket = settings::listening_socket(addr).map_err(listen)?;
         Self::on(socket, Some(server), credentials).map_err(listen)
@@ -105,7 +105,7 @@ fn client_config(credentials: &Credentials) -> ClientConfig {
     let crypto = QuicClientConfig::try_from(credentials.client.clone())
         .expect("the aws-lc-rs provider has the cipher suite that QUIC begins with");
     let mut client = ClientConfig::new(Arc::new(crypto));
-    client.transport_config(settings::transport_config(credentials.identity().role));
+    client.transport_config(settings::dialling_config(credentials.identity().role));
     client
 }
 

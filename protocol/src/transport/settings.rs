@@ -50,14 +50,15 @@ pub const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// A frame that has not arrived whole by then is given up: nobody waits for its verdict any more.
 pub const FRAME_WITHIN: Duration = Duration::from_secs(10);
 
-/// Both sides say something at least this often.
+/// The dialler says something at least this often, and the other side acknowledges it.
 pub const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(1);
 
 /// A peer that was silent for so long is gone. The only failure detector between hosts.
 pub const SILENCE_MAX: Duration = Duration::from_secs(4);
 
-/// Handshakes that an endpoint has under way at once. When full, the next is turned away and dials again.
-pub const HANDSHAKES_MAX: usize = 64;
+/// Handshakes that an endpoint has under way at once, some 40 KiB each. When full, the next is turned away and dials
+/// again. As many as come in the second after a relay's restart: with 64, a thousand edges were turned away twice each.
+pub const HANDSHAKES_MAX: usize = 512;
 
 /// What may arrive before anybody reads it.
 struct Windows {
@@ -90,8 +91,19 @@ const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// which is what dialling a node that is just starting meets.
 const FIRST_RTT_GUESS: Duration = Duration::from_millis(100);
 
-/// Of a node of role `here`.
-pub(super) fn transport_config(here: Role) -> Arc<TransportConfig> {
+/// Of connections that a node of role `here` dials.
+pub(super) fn dialling_config(here: Role) -> Arc<TransportConfig> {
+    let mut config = transport_config(here);
+    config.keep_alive_interval(Some(KEEP_ALIVE_EVERY));
+    Arc::new(config)
+}
+
+/// Of connections that it accepts: kept alive by the dialler, or a thousand peers cost twice the packets.
+pub(super) fn accepting_config(here: Role) -> Arc<TransportConfig> {
+    Arc::new(transport_config(here))
+}
+
+fn transport_config(here: Role) -> TransportConfig {
     let windows = if here == Role::Gpu { OF_FRAMES } else { OF_MESSAGES };
     let mut config = TransportConfig::default();
     let silence_max = SILENCE_MAX.try_into().expect("4 s fit the millisecond field");
@@ -101,16 +113,20 @@ pub(super) fn transport_config(here: Role) -> Arc<TransportConfig> {
         .stream_receive_window(VarInt::from_u32(windows.stream))
         .receive_window(VarInt::from_u32(windows.connection))
         .send_window(SEND_WINDOW_BYTES)
-        .keep_alive_interval(Some(KEEP_ALIVE_EVERY))
         .max_idle_timeout(Some(silence_max))
         .initial_rtt(FIRST_RTT_GUESS)
-        .congestion_controller_factory(Arc::new(super::congestion::ShortQueue))
+        .congestion_controller_factory(match std::env::var("WATCHTREE_CC").unwrap_or_default().as_str() {
+            "cubic" => Arc::new(quinn::congestion::CubicConfig::default()) as Arc<dyn quinn::congestion::ControllerFactory + Send + Sync>,
+            "reno" => Arc::new(quinn::congestion::NewRenoConfig::default()),
+            "bbr" => Arc::new(quinn::congestion::BbrConfig::default()),
+            _ => Arc::new(super::congestion::ShortQueue),
+        })
         // Frames of one priority leave one after another: interleaved, each would arrive as late as the last.
         .send_fairness(false)
         // When full, the oldest are dropped: newest wins.
         .datagram_receive_buffer_size(Some(DATAGRAMS_BYTES_MAX))
         .datagram_send_buffer_size(DATAGRAMS_BYTES_MAX);
-    Arc::new(config)
+    config
 }
 
 pub(super) fn listening_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
