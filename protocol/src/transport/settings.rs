@@ -115,14 +115,10 @@ fn transport_config(here: Role) -> TransportConfig {
         .send_window(SEND_WINDOW_BYTES)
         .max_idle_timeout(Some(silence_max))
         .initial_rtt(FIRST_RTT_GUESS)
-        .congestion_controller_factory(match std::env::var("WATCHTREE_CC").unwrap_or_default().as_str() {
-            "cubic" => Arc::new(quinn::congestion::CubicConfig::default()) as Arc<dyn quinn::congestion::ControllerFactory + Send + Sync>,
-            "reno" => Arc::new(quinn::congestion::NewRenoConfig::default()),
-            "bbr" => Arc::new(quinn::congestion::BbrConfig::default()),
-            _ => Arc::new(super::congestion::ShortQueue),
-        })
-        // Frames of one priority leave one after another: interleaved, each would arrive as late as the last.
-        .send_fairness(false)
+        .congestion_controller_factory(Arc::new(super::congestion::ShortQueue))
+        // Without it, a stream that has begun goes on until it has nothing more to send, whatever its priority: a clip would
+        // hold up control for ever. Frames have priorities of their own, so that they leave one after another.
+        .send_fairness(true)
         // When full, the oldest are dropped: newest wins.
         .datagram_receive_buffer_size(Some(DATAGRAMS_BYTES_MAX))
         .datagram_send_buffer_size(DATAGRAMS_BYTES_MAX);
