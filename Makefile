@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench-outbox bench-restart clean
+.PHONY: help setup build demo test bench-outbox bench-restart bench-link bench-fleet clean
 
 # The programs of a site, and those that test it.
 PROGRAMS := --workspace --bins
@@ -35,6 +35,18 @@ bench-restart: setup ## Measure what a failure costs: actor against Erlang/OTP, 
 	@cargo build --release --locked $(PROGRAMS)
 	@cargo bench --locked -p tests --bench restart
 	@cat target/bench/restart.json
+
+# A relay as it is shipped, on the disk of the target directory.
+bench-link: setup ## Measure a call over a link: against raw QUIC and NATS, and behind a clip on a slow link
+	@echo "bench-link: the first builds much a second time, optimised"
+	@cargo bench --locked -p tests --bench link
+	@cat target/bench/link.json
+
+bench-fleet: setup ## Measure what 1,000 edges cost a relay: acks, CPU, memory, all back after a kill -9
+	@echo "bench-fleet: the first builds much a second time, optimised"
+	@cargo build --release --locked -p nodes --bin watchtree-relay
+	@cargo bench --locked -p tests --bench fleet
+	@cat target/bench/fleet.json
 
 clean: ## Remove what was built
 	@cargo clean

@@ -10,8 +10,11 @@
 //!
 //! What a peer may open and say stands in one table, `protocol::roles`; what it may not is told by [`refusals`].
 
+mod asks;
+pub mod clips;
 pub mod core;
 pub mod directory;
+mod echo;
 pub mod enrolment;
 pub mod facts;
 pub mod gateway;

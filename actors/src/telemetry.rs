@@ -169,6 +169,13 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Gauge, "watchtree_link_up", "1 while the link to this upstream is up, by its role."),
     (Counter, "watchtree_link_failures_total", "A link was lost or could not be made, by the upstream's role."),
     (
+        Histogram,
+        "watchtree_link_answer_seconds",
+        "An actor of the upstream answered the link's ping, by the upstream's role.",
+    ),
+    (Counter, "watchtree_clip_sent_bytes_total", "A byte of a clip went out to the relay."),
+    (Counter, "watchtree_clip_received_bytes_total", "A byte of a clip came in from an edge."),
+    (
         Counter,
         "watchtree_link_refusals_total",
         "A peer was refused, by what: certificate, connections, role, frame, trust.",

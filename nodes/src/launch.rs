@@ -126,7 +126,7 @@ pub fn run(
 
 /// A thread that an actor blocks is gone until the watchdog's fence frees it, if ever. With as many threads as
 /// cores, two of those would stop a small machine; some idle ones cost their stacks, which are never touched.
-fn worker_threads() -> usize {
+pub fn worker_threads() -> usize {
     const SPARE: usize = 4;
     std::thread::available_parallelism().map_or(2, usize::from).max(2) + SPARE
 }

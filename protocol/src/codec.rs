@@ -23,10 +23,16 @@ pub enum CodecError {
 }
 
 pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
-    bincode::serde::encode_into_std_write(message, &mut bytes, bincode::config::standard())
-        .expect("our messages have no map without a length and a Vec takes every write");
+    let mut bytes = Vec::new();
+    encode_behind(message, &mut bytes);
     bytes
+}
+
+/// Behind what is in `bytes` already, such as room for its length.
+pub(crate) fn encode_behind<T: Serialize>(message: &T, bytes: &mut Vec<u8>) {
+    bytes.push(VERSION);
+    bincode::serde::encode_into_std_write(message, bytes, bincode::config::standard())
+        .expect("our messages have no map without a length and a Vec takes every write");
 }
 
 /// bincode counts a number as eight bytes where it takes one: a message full of small numbers reaches the limit of its

@@ -36,6 +36,12 @@ pub const HEALTH_REASONS_MAX: usize = 8;
 /// One datagram: what every path of today carries whole, QUIC's own bytes left out.
 pub const DATAGRAM_BYTES_MAX: usize = 1200;
 
+/// What a ping carries there and back; a longer one is refused.
+pub const PING_BYTES_MAX: usize = 1024;
+
+/// Clips of one node on the way at once. When full, the next is refused, and its asker asks later or elsewhere.
+pub const CLIPS_AT_ONCE_MAX: usize = 4;
+
 /// Notes in one telemetry message; the first are kept.
 pub const TELEMETRY_NOTES_MAX: usize = 20;
 

@@ -4,6 +4,7 @@
 //! the peer's role against the table in [`crate::roles`] before it reads further.
 
 use crate::admin::{FailureRecord, NodeSnapshot, Request, Steered};
+use crate::codec::Blob;
 use crate::core::GpuNode;
 use crate::roles::{self, Listed};
 use crate::telemetry::Telemetry;
@@ -68,6 +69,8 @@ pub enum Up {
     Failures { call: u64, failures: Vec<FailureRecord>, omitted: u32 },
     /// How this node is. Since version 3.
     Telemetry(Box<Telemetry>),
+    /// Answered by `Down::Pong`: is anybody there, behind the transport? Since version 3.
+    Ping { call: u64, payload: Blob },
 }
 
 /// What the accepting node says on the control stream.
@@ -83,6 +86,8 @@ pub enum Down {
     Failures { call: u64, path: Option<String>, limit: u32 },
     /// To an edge: the gpu nodes there are, the least loaded first. Since version 3.
     Directory(Vec<GpuNode>),
+    /// Answers `Up::Ping` with its payload, by an actor of this node; or why none does. Since version 3.
+    Pong { call: u64, answer: Result<Blob, String> },
 }
 
 /// Edge to relay on the events stream.

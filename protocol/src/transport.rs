@@ -9,6 +9,7 @@
 //! of a stream, a frame) is a value of its own, which the accepting task hands to another.
 //! Whoever refuses says why, and the reason reaches both sides.
 
+mod congestion;
 mod connection;
 mod credentials;
 mod dial;

@@ -110,7 +110,8 @@ impl<M: Send + 'static> Context<M> {
         while self.tasks.try_join_next().is_some() {}
         let (actor, alive, fence) = (self.actor.clone(), self.alive.clone(), self.pulse.fence.clone());
         let span = tracing::Span::current();
-        let work = fence.run_until_cancelled_owned(inside(self.pulse.clone(), work));
+        // In a box, or the layers around it would hold it several times over.
+        let work = fence.run_until_cancelled_owned(inside(self.pulse.clone(), Box::pin(work)));
         // `map` drops the work before its closure, so `alive` goes last whether the work ends or is aborted.
         let watched = AssertUnwindSafe(work).catch_unwind().map(move |end| {
             let failure = match end {

@@ -59,6 +59,8 @@ static PULSES: Mutex<Option<HashMap<u64, Watching>>> = Mutex::new(None);
 
 struct Watching {
     pulse: Arc<Pulse>,
+    /// Looks since it was last asked.
+    unasked: u32,
     handling: Looks,
     taken: Looks,
     asked: Looks,
@@ -91,6 +93,9 @@ impl Looks {
         *self = Self::default();
     }
 }
+
+/// So often is a service asked within its limit, or at each look.
+const ASKED_WITHIN: u32 = 8;
 
 /// After so many looks without a change it is a hang. Two less than fit: up to one passes before the first look,
 /// and one between a question and the first look at its answer; a hang is found within its limit, not after it.
@@ -151,7 +156,7 @@ fn look_at_pulses() -> Vec<(Arc<Pulse>, Hang)> {
 impl Watching {
     fn new(pulse: Arc<Pulse>) -> Self {
         let [handling, taken, asked, unheard] = [Looks::default(); 4];
-        Self { pulse, handling, taken, asked, unheard }
+        Self { pulse, unasked: 0, handling, taken, asked, unheard }
     }
 
     fn look(&mut self) -> Option<Hang> {
@@ -174,8 +179,11 @@ impl Watching {
             Some(_) => {}
             None => self.taken.forget(),
         }
-        match self.pulse.ring() {
-            Some(unanswered) if self.asked.see(unanswered) >= within => Some(Hang::Silent),
+        // Whoever may be silent for long is asked seldom: a thousand that wait should cost nothing.
+        let every = within.div_ceil(ASKED_WITHIN);
+        self.unasked = (self.unasked + 1) % every;
+        match self.pulse.ring(self.unasked == 0) {
+            Some(unanswered) if self.asked.see(unanswered) + every > within => Some(Hang::Silent),
             Some(_) => None,
             None => {
                 self.asked.forget();

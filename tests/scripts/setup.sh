@@ -12,10 +12,12 @@ packages=(
     prometheus
     # What restarts are measured against.
     erlang-base
+    # What a call over a link is measured against.
+    nats-server
 )
 
 # Daemons that come with those packages. Tests start their own: one that was not wanted before is not left running.
-units=(prometheus.service epmd.socket epmd.service)
+units=(prometheus.service epmd.socket epmd.service nats-server.service)
 
 fail() {
     echo "setup: $*" >&2

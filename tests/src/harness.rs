@@ -18,6 +18,7 @@ pub mod node;
 pub mod operator;
 pub mod plan;
 pub mod ports;
+pub mod process;
 pub mod programs;
 pub mod prometheus;
 pub mod stranger;

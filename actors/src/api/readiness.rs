@@ -28,7 +28,7 @@ pub async fn keep(health: Health, notify: Notify, cx: ServiceCx) -> Result<(), F
             _ = round.tick() => {
                 let now = Instant::now();
                 health.due(now).into_iter().for_each(|look| drop(looks.spawn(cx.watched(look))));
-                let checks = health.checks();
+                let checks = health.needed();
                 if let Some(change) = readiness.judge(&checks, now) {
                     change.tell(&notify, &cx);
                 }

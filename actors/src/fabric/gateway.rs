@@ -16,6 +16,7 @@ use super::refusals;
 use super::site::Site;
 use crate::api::admin::Admin;
 use crate::events::store::EventStore;
+use crate::fabric::echo::Echo;
 use crate::inference::desk::Desk;
 pub(crate) use doors::Doors;
 use protocol::enrol::{self, JoinDown, JoinUp};
@@ -34,7 +35,10 @@ use tracing::{Instrument, info, warn};
 const CONNECTIONS_MAX: usize = 2048;
 /// Connections that have not proved yet who they are, or wait for their proxy. When full, the next is turned
 /// away too; handshakes have a limit of their own, of five seconds.
-const ARRIVING_MAX: usize = 256;
+const ARRIVING_MAX: usize = 1024;
+/// A proxy that turns no more keeps its peer from opening streams, and what it serves goes on. With a thousand of them,
+/// to ask each as often as others are asked would be most of what they do.
+const PROXY_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// For the last words to every peer on an orderly stop.
 const GOODBYE_WITHIN: Duration = Duration::from_millis(300);
 
@@ -54,18 +58,25 @@ pub struct Gateway {
     admin: Admin,
     proxies: Dynamic,
     doors: Doors,
+    echo: Echo,
 }
 
 impl Gateway {
     pub fn new(endpoint: Endpoint, served: Served) -> Self {
         let admin = Admin::new(served.site.clone(), served.store.clone(), served.enrolment.clone());
-        Self { endpoint, served, admin, proxies: Dynamic::new("peers", CONNECTIONS_MAX), doors: Doors::default() }
+        let proxies = Dynamic::new("peers", CONNECTIONS_MAX);
+        Self { endpoint, served, admin, proxies, doors: Doors::default(), echo: Echo::new() }
     }
 
     /// The supervisor of all connections; it stands ahead of the gateway in the tree, so that the gateway says
     /// goodbye before its proxies are stopped.
     pub fn peers(&self, intensity: Intensity) -> Node {
         self.proxies.node(intensity)
+    }
+
+    /// Who answers the peers' pings.
+    pub fn echo(&self) -> Node {
+        self.echo.child()
     }
 
     pub async fn run(self, cx: ServiceCx) -> Result<(), Failure> {
@@ -125,13 +136,14 @@ impl Gateway {
             }
         };
         let (name, conversed) = (guest.name(), connection.clone());
-        let proxy = Proxy { served: self.served, admin: self.admin };
+        let proxy = Proxy { served: self.served, admin: self.admin, echo: self.echo };
         let body = move |cx| {
             // Its place is taken for as long as the supervisor knows this child.
             let _ = &guest;
             proxy.clone().run(conversed.clone(), cx)
         };
-        match self.proxies.start(service("proxy", body).named(name).temporary()).await {
+        let child = service("proxy", body).waits_within(PROXY_ANSWERS_WITHIN).named(name).temporary();
+        match self.proxies.start(child).await {
             Ok(()) => {}
             Err(StartError::Full { .. }) => {
                 metrics::counter!("watchtree_link_refusals_total", "what" => "connections").increment(1);
@@ -161,7 +173,7 @@ fn turn_away(incoming: Incoming) {
     incoming.refuse();
 }
 
-fn refuse(connection: &Connection, code: CloseCode, why: &str) {
+pub(super) fn refuse(connection: &Connection, code: CloseCode, why: &str) {
     warn!(peer = %connection.peer(), "{code}: {why}");
     connection.close(code, why);
 }

@@ -6,12 +6,15 @@
 //!
 //! Stops when: it panics.  On restart: dials again. A peer that is away is not the link's failure.
 
+use super::asks::{AskError, Asked, Asks};
+use super::clips::Clips;
 use super::facts::{Facts, SOFTWARE, Steering, audit};
 use super::refusals;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use protocol::admin::Steered;
+use protocol::codec::Blob;
 use protocol::link::{Down, Open, Up};
 use protocol::roles::{self, Denied, Listed};
 use protocol::telemetry::Telemetry;
@@ -56,6 +59,8 @@ struct Shared {
     connection: watch::Sender<Option<Connection>>,
     /// How this node is; only the newest is of use.
     telemetry: watch::Sender<Option<Arc<Telemetry>>>,
+    asks: Asks,
+    clips: Clips,
     /// Held over whatever is said or published: of two incarnations, the later has the word.
     said: Mutex<Said>,
 }
@@ -68,9 +73,20 @@ struct Said {
 
 impl Link {
     pub fn new(upstreams: Vec<config::HostPort>, role: Role) -> Self {
+        Self::giving(upstreams, role, Clips::default())
+    }
+
+    /// A link whose upstream may fetch clips, if its role may.
+    pub fn giving(upstreams: Vec<config::HostPort>, role: Role, clips: Clips) -> Self {
         let said = Mutex::new(Said { turns: 0, state: "not dialled yet".to_owned() });
         let (upstreams, connection) = (watch::Sender::new(upstreams), watch::Sender::new(None));
-        Self(Arc::new(Shared { upstreams, role, connection, telemetry: watch::Sender::new(None), said }))
+        let (telemetry, asks) = (watch::Sender::new(None), Asks::new(role));
+        Self(Arc::new(Shared { upstreams, role, connection, telemetry, asks, clips, said }))
+    }
+
+    /// Asks an actor of the upstream, which gives `payload` back.
+    pub async fn ping(&self, payload: Vec<u8>) -> Result<Vec<u8>, AskError> {
+        Ok(self.0.asks.ping(Blob(payload)).await?.0)
     }
 
     /// Dials these from now on; a connection to one that is not among them ends.
@@ -246,7 +262,9 @@ impl<'a> Turn<'a> {
         // Ahead of whoever sees that the link is up, and tells.
         let news = (connection.version() >= Version::FABRIC).then(|| self.link.news());
         let up = self.publish(&connection, state);
-        let serving = Box::pin(serve(connection.clone(), tx, rx, news, facts.clone(), cx.clone()));
+        let Shared { asks, clips, .. } = &*self.link.0;
+        let uses = Uses { news, asked: asks.on(&connection), clips: clips.clone() };
+        let serving = Box::pin(serve(connection.clone(), tx, rx, uses, facts.clone(), cx.clone()));
         Live { upstream, connection, serving, _up: up }
     }
 
@@ -382,17 +400,25 @@ async fn greet(connection: &Connection, facts: &Facts) -> Result<(Tx, Rx), Strin
     }
 }
 
+/// What goes over a connection's control stream besides answers, and beside that stream.
+struct Uses {
+    news: News,
+    asked: Asked,
+    clips: Clips,
+}
+
 /// Serves the peer until its connection ends: why it did, or `None` if the node stops.
 async fn serve(
     connection: Connection,
     mut tx: Tx,
     mut rx: Rx,
-    mut news: News,
+    mut uses: Uses,
     facts: Facts,
     cx: ServiceCx,
 ) -> Option<String> {
+    let clips = uses.clips.clone();
     tokio::select! {
-        reason = answer(&mut tx, &mut rx, &mut news, &facts, connection.peer()) => {
+        reason = answer(&mut tx, &mut rx, &mut uses, &facts, connection.peer()) => {
             // What the connection died of says more than what its stream did.
             let died = timeout(GOODBYE_WITHIN, connection.closed()).await;
             Some(died.unwrap_or_else(|_| {
@@ -401,6 +427,8 @@ async fn serve(
             }))
         }
         reason = connection.closed() => Some(reason),
+        // It ends with the connection, whose end has its reason.
+        () = clips.serve(facts.node.role, &connection, &cx) => Some(connection.closed().await),
         reason = connection.distrusted() => {
             connection.close(CloseCode::Refused, &reason);
             Some(reason)
@@ -420,7 +448,13 @@ async fn serve(
 }
 
 /// Answers the peer's calls until the stream ends; says why it did.
-async fn answer(tx: &mut Tx, rx: &mut Rx, news: &mut News, facts: &Facts, upstream: &Identity) -> String {
+async fn answer(
+    tx: &mut Tx,
+    rx: &mut Rx,
+    Uses { news, asked, .. }: &mut Uses,
+    facts: &Facts,
+    upstream: &Identity,
+) -> String {
     let (mut acts, mut ends) = (FuturesUnordered::new(), FuturesUnordered::new());
     loop {
         let answer = tokio::select! {
@@ -450,6 +484,10 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, news: &mut News, facts: &Facts, upstre
                     facts.told_directory(list, upstream.role);
                     continue;
                 }
+                Ok(Some(Down::Pong { call, answer })) => {
+                    asked.answered(call, answer);
+                    continue;
+                }
                 Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
                 Ok(None) => return "the peer ended the control stream".to_owned(),
                 Err(error) => return error.to_string(),
@@ -466,6 +504,7 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, news: &mut News, facts: &Facts, upstre
             }
             Some(end) = ends.next(), if !ends.is_empty() => end,
             telemetry = newest(news) => Up::Telemetry(telemetry),
+            question = asked.next() => question,
         };
         match timeout(SENT_WITHIN, tx.send(&answer)).await {
             Ok(Ok(())) => {}

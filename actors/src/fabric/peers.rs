@@ -3,11 +3,12 @@
 //!   admin, http ──call──▶ [peers] ──▶ the peer's control stream ══▶ link of the peer
 //!               ◀─answer────────────────────────────────────────◀═
 
+use super::clips::fetch::{ClipBytes, ClipError, Coming};
 use super::facts::{Outcome, STEER_WITHIN, Steering};
 use crate::api::health::Finding;
 use protocol::admin::{FailureRecord, NodeLine, NodeSnapshot, Steered};
 use protocol::transport::{CloseCode, Connection};
-use protocol::{Act, Epoch, Identity, Role, Timestamp, limits};
+use protocol::{Act, Epoch, EventId, Identity, Role, Timestamp, limits};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub enum Call {
 
 /// Cheap to clone; one per node.
 #[derive(Clone, Default)]
-pub struct Peers(Arc<Mutex<BTreeMap<Identity, Peer>>>);
+pub struct Peers(Arc<Mutex<BTreeMap<Identity, Peer>>>, Coming);
 
 struct Peer {
     /// Of the process that speaks for it.
@@ -140,6 +141,16 @@ impl Peers {
         let unknown = format!("the link to {id} was lost before it told what came of it; its own log does");
         let end = async move { answers.recv().await.map_or(Ok(Steered::under_way(unknown)), short) };
         Steering { told, end: Some(Box::pin(end)) }
+    }
+
+    /// A clip of the edge `id`, from byte `offset` on, over the link that the edge has now.
+    pub async fn clip(&self, id: &Identity, clip: EventId, offset: u64) -> Result<ClipBytes, ClipError> {
+        let linked = self.lock().get(id).and_then(|peer| Some(peer.link.as_ref()?.0.clone()));
+        let Some(connection) = linked else {
+            let why = format!("{id} is not linked now; `watchtree nodes` shows since when");
+            return Err(ClipError::Cut { at: offset, why });
+        };
+        self.1.fetch(&connection, clip, offset).await
     }
 
     fn call(&self, id: &Identity, call: Call) -> Result<(), String> {

@@ -39,6 +39,8 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("worker", "watchtree_port_starts_total", Some(("class", &["watchtree-model-port"]))),
     ("worker", "watchtree_inference_verdicts_total", Some(("outcome", OUTCOMES))),
     ("relay-link", "watchtree_link_failures_total", Some(("upstream", &["relay"]))),
+    ("relay-link", "watchtree_clip_sent_bytes_total", None),
+    ("gateway", "watchtree_clip_received_bytes_total", None),
     ("gpu-link", "watchtree_link_failures_total", Some(("upstream", &["gpu"]))),
     (
         "gateway",
@@ -169,8 +171,8 @@ fn counted_by(class: &str) {
     // that never opened no frame has come.
     match class {
         "session" => drop(metrics::histogram!("watchtree_camera_first_frame_seconds")),
-        "relay-link" => drop(metrics::gauge!("watchtree_link_up", "upstream" => "relay")),
-        "gpu-link" => drop(metrics::gauge!("watchtree_link_up", "upstream" => "gpu")),
+        "relay-link" => link("relay"),
+        "gpu-link" => link("gpu"),
         "outbox" => {
             let _ = metrics::histogram!("watchtree_outbox_commit_seconds");
             let _ = metrics::gauge!("watchtree_outbox_oldest_seconds");
@@ -178,6 +180,11 @@ fn counted_by(class: &str) {
         "store" => drop(metrics::histogram!("watchtree_record_commit_seconds")),
         _ => {}
     }
+}
+
+fn link(upstream: &'static str) {
+    let _ = metrics::gauge!("watchtree_link_up", "upstream" => upstream);
+    let _ = metrics::histogram!("watchtree_link_answer_seconds", "upstream" => upstream);
 }
 
 #[cfg(test)]

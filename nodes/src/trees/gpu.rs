@@ -80,6 +80,7 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
         terms.store(enrolment.child(fabric)),
         // Ahead of the gateway: it says goodbye to all peers at once, and then their proxies end.
         proxies.peers(terms.intensity()),
+        proxies.echo(),
         terms.service("gateway", move |cx| gateway.clone().run(cx)),
     ];
     if let Some(https) = https {

@@ -64,6 +64,7 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
         telemetry,
         // Ahead of the gateway: it says goodbye to all peers at once, and then their proxies end.
         proxies.peers(terms.intensity()),
+        proxies.echo(),
         terms.service("gateway", move |cx| gateway.clone().run(cx)),
     ];
     if let Some(https) = https {

@@ -71,6 +71,7 @@ table! {
         Up::Bye => "bye": Relay from Edge | Gpu | Relay, Gpu from Edge;
         Up::Steered { .. } => "steered": Relay from Edge | Gpu | Relay, Gpu from Edge;
         Up::Failures { .. } => "failures": Relay from Edge | Gpu | Relay, Gpu from Edge;
+        Up::Ping { .. } => "ping": Relay from Edge | Gpu | Relay, Gpu from Edge;
         Up::Telemetry(_) => "telemetry": Relay from Edge | Gpu | Relay;
     }
 
@@ -81,6 +82,7 @@ table! {
         Down::Snapshot { .. } => "snapshot": Edge from Relay | Gpu, Relay from Relay, Gpu from Relay;
         Down::Steer { .. } => "steer": Edge from Relay, Relay from Relay, Gpu from Relay;
         Down::Failures { .. } => "failures": Edge from Relay | Gpu, Relay from Relay, Gpu from Relay;
+        Down::Pong { .. } => "pong": Edge from Relay | Gpu, Relay from Relay, Gpu from Relay;
         Down::Directory(_) => "directory": Edge from Relay;
     }
 

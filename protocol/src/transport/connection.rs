@@ -13,6 +13,7 @@ use quinn::ConnectionError;
 use rustls::pki_types::CertificateDer;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Connection {
     revoked: Revoked,
     /// What this side said when it closed: QUIC remembers only the peer's words.
     closed_as: Arc<OnceLock<String>>,
+    /// Frames sent so far.
+    frames: Arc<AtomicU32>,
 }
 
 impl Connection {
@@ -37,7 +40,10 @@ impl Connection {
             None => Err("it presented no certificate; issue one from our CA".to_owned()),
         };
         match peer.and_then(|peer| Ok((Arc::new(peer), negotiated(&quic)?))) {
-            Ok((peer, version)) => Ok(Self { quic, peer, version, revoked, closed_as: Arc::default() }),
+            Ok((peer, version)) => {
+                let (closed_as, frames) = (Arc::default(), Arc::default());
+                Ok(Self { quic, peer, version, revoked, closed_as, frames })
+            }
             Err(why) => {
                 quic.close(CloseCode::Refused.on_wire(), why.as_bytes());
                 Err(why)
@@ -150,7 +156,9 @@ impl Connection {
     pub async fn open_frame(&self, header: &FrameHeader, pixels: &[u8]) -> Result<(), SendError> {
         let head = super::frames::head(header, pixels)?;
         let send = self.quic.open_uni().await.map_err(|e| connection_lost(&e))?;
-        super::frames::send(Tx::new(send, super::frames::stream_priority(header.priority)), &head, pixels).await
+        let nth = self.frames.fetch_add(1, Ordering::Relaxed);
+        let priority = super::frames::stream_priority(header.priority, nth);
+        super::frames::send(Tx::new(send, priority), &head, pixels).await
     }
 
     /// The next frame's stream. Does not wait for its bytes: see [`PendingFrame::read`]. Cancel-safe.
@@ -160,8 +168,8 @@ impl Connection {
     }
 }
 
-/// Below every frame: a clip may take as long as it takes.
-const CLIP_PRIORITY: i32 = -5;
+/// A clip may take as long as it takes.
+const CLIP_PRIORITY: i32 = super::frames::BELOW_FRAMES;
 
 /// What TLS agreed on; without it nobody came through the handshake.
 fn negotiated(quic: &quinn::Connection) -> Result<Version, String> {
@@ -171,7 +179,7 @@ fn negotiated(quic: &quinn::Connection) -> Result<Version, String> {
     Version::from_alpn(&name).ok_or_else(unknown)
 }
 
-/// Higher leaves first: control and the core, verdicts, events, then frames (-1 to -4), then clips.
+/// Higher leaves first: control and the core, verdicts, events, then frames (below 0), then clips.
 pub(super) fn stream_priority(open: &Open) -> i32 {
     match open {
         Open::Control | Open::Core => 2,

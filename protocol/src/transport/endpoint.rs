@@ -54,7 +54,7 @@ impl Endpoint {
         let crypto = QuicServerConfig::try_from(credentials.server.clone())
             .expect("the aws-lc-rs provider has the cipher suite that QUIC begins with");
         let mut server = ServerConfig::with_crypto(Arc::new(crypto));
-        server.transport_config(settings::transport_config()).max_incoming(HANDSHAKES_MAX);
+        server.transport_config(settings::accepting_config(credentials.identity().role)).max_incoming(HANDSHAKES_MAX);
         let listen = |e: std::io::Error| TransportError::Listen { addr, why: e.to_string() };
         let socket = settings::listening_socket(addr).map_err(listen)?;
         Self::on(socket, Some(server), credentials).map_err(listen)
@@ -67,14 +67,17 @@ impl Endpoint {
     }
 
     fn on(socket: UdpSocket, server: Option<ServerConfig>, credentials: &Credentials) -> std::io::Result<Self> {
-        let crypto = QuicClientConfig::try_from(credentials.client.clone())
-            .expect("the aws-lc-rs provider has the cipher suite that QUIC begins with");
-        let mut client = ClientConfig::new(Arc::new(crypto));
-        client.transport_config(settings::transport_config());
         let mut quic = quinn::Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))?;
-        quic.set_default_client_config(client);
+        quic.set_default_client_config(client_config(credentials));
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         Ok(Self { quic, handshakes, credentials: credentials.clone() })
+    }
+
+    /// The same socket, for another identity to dial from.
+    pub fn dialling_as(&self, credentials: &Credentials) -> Self {
+        let mut other = self.clone();
+        other.quic.set_default_client_config(client_config(credentials));
+        other
     }
 
     /// The next peer that knocks; `None` when the endpoint is closed. Never waits for a handshake:
@@ -105,6 +108,14 @@ impl Endpoint {
     pub async fn drained(&self) {
         self.quic.wait_idle().await;
     }
+}
+
+fn client_config(credentials: &Credentials) -> ClientConfig {
+    let crypto = QuicClientConfig::try_from(credentials.client.clone())
+        .expect("the aws-lc-rs provider has the cipher suite that QUIC begins with");
+    let mut client = ClientConfig::new(Arc::new(crypto));
+    client.transport_config(settings::dialling_config(credentials.identity().role));
+    client
 }
 
 /// A peer that knocked and has proved nothing yet.

@@ -27,15 +27,23 @@ pub enum FrameRefusal {
     Lost(String),
 }
 
-/// Below every other stream, whose priorities begin at 0.
-pub(super) fn stream_priority(priority: Priority) -> i32 {
-    match priority {
-        Priority::Low => -4,
-        Priority::Normal => -3,
-        Priority::High => -2,
-        Priority::Critical => -1,
-    }
+/// Places within one priority. When they are used up, after days, one frame goes ahead of those before it.
+const PLACES: u32 = 1 << 28;
+
+/// Below every other stream, whose priorities begin at 0. The `nth` frame of a connection leaves behind those before it
+/// and of the same priority: interleaved, each would arrive as late as the last.
+pub(super) fn stream_priority(priority: Priority, nth: u32) -> i32 {
+    let ahead = match priority {
+        Priority::Critical => 0,
+        Priority::High => 1,
+        Priority::Normal => 2,
+        Priority::Low => 3,
+    };
+    -1 - (ahead * PLACES + nth % PLACES) as i32
 }
+
+/// Below every frame.
+pub(super) const BELOW_FRAMES: i32 = -1 - 4 * PLACES as i32;
 
 /// What goes before the pixels; refuses a frame that its receiver would.
 pub(super) fn head(header: &FrameHeader, pixels: &[u8]) -> Result<Vec<u8>, SendError> {
@@ -138,5 +146,26 @@ impl From<RecvError> for FrameRefusal {
             RecvError::Lost(lost) => lost.into(),
             RecvError::Garbled(why) => Self::Garbled(why),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_leave_by_priority_then_by_age_and_ahead_of_clips() {
+        let order = [
+            stream_priority(Priority::Critical, 0),
+            stream_priority(Priority::Critical, 7),
+            stream_priority(Priority::Critical, PLACES - 1),
+            stream_priority(Priority::High, 3),
+            stream_priority(Priority::Normal, 2),
+            stream_priority(Priority::Low, 0),
+            stream_priority(Priority::Low, PLACES - 1),
+            BELOW_FRAMES,
+        ];
+        assert!(order[0] < 0 && order.windows(2).all(|pair| pair[0] > pair[1]), "{order:?}");
+        assert_eq!(stream_priority(Priority::Low, u32::MAX), stream_priority(Priority::Low, PLACES - 1));
     }
 }

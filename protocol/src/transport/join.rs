@@ -186,7 +186,8 @@ fn dialler(pinned: &Arc<Pinned>) -> Result<quinn::Endpoint, String> {
     let crypto =
         QuicClientConfig::try_from(config).expect("the aws-lc-rs provider has the cipher suite that QUIC begins with");
     let mut client = quinn::ClientConfig::new(Arc::new(crypto));
-    client.transport_config(settings::transport_config());
+    // Whatever it is to become: it takes one message.
+    client.transport_config(settings::dialling_config(Role::Edge));
     let socket = settings::dialling_socket().map_err(|error| format!("no UDP socket to dial from: {error}"))?;
     let endpoint = quinn::Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime));
     let mut endpoint = endpoint.map_err(|error| error.to_string())?;

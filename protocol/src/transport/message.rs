@@ -17,6 +17,9 @@ use serde::de::DeserializeOwned;
 
 const LENGTH_BYTES: usize = 4;
 
+/// What a message is given room for at first.
+const FIRST_BYTES: usize = 128;
+
 /// The first message on a stream; [`Open`] has a dozen bytes.
 const OPEN_BYTES_MAX: usize = FRAME_HEADER_BYTES_MAX;
 
@@ -136,14 +139,16 @@ impl Drop for Tx {
 
 /// A message with its length in front.
 pub(super) fn framed<T: Serialize>(message: &T, limit: usize) -> Result<Vec<u8>, SendError> {
-    let body = codec::encode(message);
-    if body.len() > limit {
-        return Err(SendError::TooLarge { bytes: body.len(), limit });
+    // Most messages fit: one allocation.
+    let mut bytes = Vec::with_capacity(FIRST_BYTES);
+    bytes.extend_from_slice(&[0; LENGTH_BYTES]);
+    codec::encode_behind(message, &mut bytes);
+    let body_bytes = bytes.len() - LENGTH_BYTES;
+    if body_bytes > limit {
+        return Err(SendError::TooLarge { bytes: body_bytes, limit });
     }
-    let length = u32::try_from(body.len()).expect("every limit is far below 4 GiB");
-    let mut bytes = Vec::with_capacity(LENGTH_BYTES + body.len());
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(&body);
+    let length = u32::try_from(body_bytes).expect("every limit is far below 4 GiB");
+    bytes[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
     Ok(bytes)
 }
 

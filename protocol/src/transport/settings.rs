@@ -1,6 +1,7 @@
 //! Times, windows and the socket: what every connection of a node has in common.
 
-use crate::limits::{FRAME_BYTES_MAX, FRAMES_IN_FLIGHT_MAX, STREAMS_MAX};
+use crate::Role;
+use crate::limits::{CLIPS_AT_ONCE_MAX, FRAME_BYTES_MAX, FRAMES_IN_FLIGHT_MAX, STREAMS_MAX};
 use quinn::{TransportConfig, VarInt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
@@ -49,21 +50,31 @@ pub const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// A frame that has not arrived whole by then is given up: nobody waits for its verdict any more.
 pub const FRAME_WITHIN: Duration = Duration::from_secs(10);
 
-/// Both sides say something at least this often.
+/// The dialler says something at least this often, and the other side acknowledges it.
 pub const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(1);
 
 /// A peer that was silent for so long is gone. The only failure detector between hosts.
 pub const SILENCE_MAX: Duration = Duration::from_secs(4);
 
-/// Handshakes that an endpoint has under way at once. When full, the next is turned away and dials again.
-pub const HANDSHAKES_MAX: usize = 64;
+/// Handshakes that an endpoint has under way at once, some 40 KiB each. When full, the next is turned away and dials
+/// again. As many as come in the second after a relay's restart: with 64, a thousand edges were turned away twice each.
+pub const HANDSHAKES_MAX: usize = 512;
 
-/// One stream may hold a whole frame and its headers before anybody reads.
-const STREAM_WINDOW_BYTES: u32 = FRAME_BYTES_MAX as u32 + 64 * 1024;
+/// What may arrive before anybody reads it.
+struct Windows {
+    /// On one stream.
+    stream: u32,
+    /// On all streams; when full, the peer waits, control included.
+    connection: u32,
+}
 
-/// What a peer may have sent on all streams before anybody reads; when full, it waits, control included.
-/// So that ordinary frames (under 1.6 MB) never fill it, it holds more than `FRAMES_IN_FLIGHT_MAX` of them.
-const CONNECTION_WINDOW_BYTES: u32 = 4 * FRAME_BYTES_MAX as u32;
+/// A gpu node's: one stream may hold a whole frame and its headers. So that ordinary frames (under 1.6 MB) never fill
+/// it, the connection holds more than `FRAMES_IN_FLIGHT_MAX` of them.
+const OF_FRAMES: Windows =
+    Windows { stream: FRAME_BYTES_MAX as u32 + 64 * 1024, connection: 4 * FRAME_BYTES_MAX as u32 };
+
+/// All others': messages, and clips that nobody reads, as many as may be on the way, leave room for control.
+const OF_MESSAGES: Windows = Windows { stream: 1024 * 1024, connection: 2 * CLIPS_AT_ONCE_MAX as u32 * 1024 * 1024 };
 
 /// What this side keeps until it is acknowledged. When full, writers wait. For the same reason it
 /// holds `FRAMES_IN_FLIGHT_MAX` frames of 720p and a message.
@@ -80,24 +91,38 @@ const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// which is what dialling a node that is just starting meets.
 const FIRST_RTT_GUESS: Duration = Duration::from_millis(100);
 
-pub(super) fn transport_config() -> Arc<TransportConfig> {
+/// Of connections that a node of role `here` dials.
+pub(super) fn dialling_config(here: Role) -> Arc<TransportConfig> {
+    let mut config = transport_config(here);
+    config.keep_alive_interval(Some(KEEP_ALIVE_EVERY));
+    Arc::new(config)
+}
+
+/// Of connections that it accepts: kept alive by the dialler, or a thousand peers cost twice the packets.
+pub(super) fn accepting_config(here: Role) -> Arc<TransportConfig> {
+    Arc::new(transport_config(here))
+}
+
+fn transport_config(here: Role) -> TransportConfig {
+    let windows = if here == Role::Gpu { OF_FRAMES } else { OF_MESSAGES };
     let mut config = TransportConfig::default();
     let silence_max = SILENCE_MAX.try_into().expect("4 s fit the millisecond field");
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(FRAMES_IN_FLIGHT_MAX))
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .stream_receive_window(VarInt::from_u32(windows.stream))
+        .receive_window(VarInt::from_u32(windows.connection))
         .send_window(SEND_WINDOW_BYTES)
-        .keep_alive_interval(Some(KEEP_ALIVE_EVERY))
         .max_idle_timeout(Some(silence_max))
         .initial_rtt(FIRST_RTT_GUESS)
-        // Frames of one priority leave one after another: interleaved, each would arrive as late as the last.
-        .send_fairness(false)
+        .congestion_controller_factory(Arc::new(super::congestion::ShortQueue))
+        // Without it, a stream that has begun goes on until it has nothing more to send, whatever its priority: a clip would
+        // hold up control for ever. Frames have priorities of their own, so that they leave one after another.
+        .send_fairness(true)
         // When full, the oldest are dropped: newest wins.
         .datagram_receive_buffer_size(Some(DATAGRAMS_BYTES_MAX))
         .datagram_send_buffer_size(DATAGRAMS_BYTES_MAX);
-    Arc::new(config)
+    config
 }
 
 pub(super) fn listening_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
@@ -128,11 +153,19 @@ fn udp(domain: Domain) -> io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MESSAGE_BYTES_MAX;
 
     #[test]
     fn ordinary_frames_in_flight_leave_room_for_control() {
         let frame_bytes = 1280 * 720 * 3 / 2;
-        assert!(u64::from(FRAMES_IN_FLIGHT_MAX) * frame_bytes < u64::from(CONNECTION_WINDOW_BYTES));
+        assert!(u64::from(FRAMES_IN_FLIGHT_MAX) * frame_bytes < u64::from(OF_FRAMES.connection));
         assert!(u64::from(FRAMES_IN_FLIGHT_MAX) * frame_bytes < SEND_WINDOW_BYTES);
+    }
+
+    #[test]
+    fn clips_that_nobody_reads_leave_room_for_control() {
+        let message_bytes = MESSAGE_BYTES_MAX as u32;
+        assert!(CLIPS_AT_ONCE_MAX as u32 * OF_MESSAGES.stream + 4 * message_bytes < OF_MESSAGES.connection);
+        assert!(OF_MESSAGES.stream > message_bytes);
     }
 }

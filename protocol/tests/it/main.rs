@@ -1,6 +1,7 @@
 //! The transport over loopback, with real certificates and real endpoints.
 
 mod certificates;
+mod datagrams;
 mod dialling;
 mod frames;
 mod handshake;

@@ -3,11 +3,11 @@
 use crate::raw;
 use crate::site::{self, Site, edge_and_gpu, within};
 use proptest::prelude::*;
-use protocol::Role;
 use protocol::codec::{Blob, encode};
 use protocol::limits::MESSAGE_BYTES_MAX;
 use protocol::link::Open;
 use protocol::transport::{CloseCode, Lost, OPEN_WITHIN, RecvError, SendError, StreamRefusal};
+use protocol::{EventId, Role};
 use std::time::{Duration, Instant};
 
 /// A message with its length in front, as it lies on the wire.
@@ -164,6 +164,28 @@ async fn a_send_that_is_dropped_half_way_cuts_the_stream() {
         }
     });
     assert!(matches!(end.await, RecvError::Lost(Lost::Stream(_))));
+}
+
+/// Two at a time: whoever has begun must not go on for ever.
+#[tokio::test]
+async fn a_message_overtakes_a_clip_that_never_ends() {
+    let (edge, at_gpu, _gpu) = edge_and_gpu().await;
+    let (mut clip, _rx) = edge.open_bi(&Open::Clip { clip: EventId(1), offset: 0 }).await.expect("a stream");
+    let filling = tokio::spawn(async move { while clip.send_bytes(&[0; 256 * 1024]).await.is_ok() {} });
+    let (_, _clip_tx, mut clip_rx) = within(at_gpu.accept_bi()).await.expect("a stream").open().await.expect("named");
+    let reading = tokio::spawn(async move { while let Ok(Some(_)) = clip_rx.recv_bytes(64 * 1024).await {} });
+    let (mut tx, mut rx) = edge.open_bi(&Open::Control).await.expect("a stream");
+    let (_, mut gpu_tx, mut gpu_rx) = within(at_gpu.accept_bi()).await.expect("a stream").open().await.expect("named");
+    for n in 0..200_u64 {
+        tx.send(&n).await.expect("sent");
+        assert_eq!(within(gpu_rx.recv::<u64>()).await, Ok(Some(n)));
+        gpu_tx.send(&n).await.expect("sent");
+        assert_eq!(within(rx.recv::<u64>()).await, Ok(Some(n)));
+    }
+    assert!(!filling.is_finished() && !reading.is_finished(), "the clip goes on meanwhile");
+    edge.close(CloseCode::Done, "enough");
+    within(filling).await.expect("no panic");
+    within(reading).await.expect("no panic");
 }
 
 #[tokio::test]

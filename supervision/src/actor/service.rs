@@ -36,6 +36,8 @@ impl ServiceCx {
     /// when a successor has taken over.
     pub fn watched<F: Future>(&self, work: F) -> impl Future<Output = Option<F::Output>> + use<F> {
         let pulse = self.pulse.clone();
+        // Each layer around a future holds it twice, on its way in and at work: a pointer is no matter.
+        let work = Box::pin(work);
         async move { pulse.fence.clone().run_until_cancelled_owned(inside(pulse, work)).await }
     }
 
@@ -62,7 +64,8 @@ where
     async fn started(&mut self, cx: &mut Context<Never>) -> Result<(), Failure> {
         let (stop, pulse) = (self.stop.clone(), cx.pulse.clone());
         let place = cx.place().clone();
-        let body = (self.body)(ServiceCx { place, stop: stop.clone(), pulse: pulse.clone() });
+        // In a box, or the layers around it would hold it several times over.
+        let body = Box::pin((self.body)(ServiceCx { place, stop: stop.clone(), pulse: pulse.clone() }));
         let actor = cx.actor.clone();
         cx.spawn(async move {
             pulse.run_body(body).await?;

@@ -136,14 +136,17 @@ impl Pulse {
         (load.depth > 0).then_some(load.handled)
     }
 
-    /// Asks a service; the number of the question if an earlier one has no answer yet.
-    pub fn ring(&self) -> Option<u64> {
+    /// Asks a service, if it is time to; the number of the question if an earlier one has no answer yet.
+    pub fn ring(&self, is_time: bool) -> Option<u64> {
         if !self.service.runs.load(Ordering::Acquire) || !self.is_ready() {
             return None;
         }
         let asked = self.service.asked.load(Ordering::Relaxed);
         if self.service.answered.load(Ordering::Acquire) < asked {
             return Some(asked);
+        }
+        if !is_time {
+            return None;
         }
         self.service.asked.store(asked + 1, Ordering::Release);
         self.service.bell.notify_one();

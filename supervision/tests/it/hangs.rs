@@ -171,6 +171,40 @@ async fn a_service_that_does_not_answer_is_restarted_and_one_that_answers_is_not
     root.stop().await;
 }
 
+/// Counts how often the watchdog has asked it.
+fn asked(times: &Arc<AtomicUsize>) -> Node {
+    let times = times.clone();
+    let body = move |cx: ServiceCx| {
+        let times = times.clone();
+        async move {
+            loop {
+                tokio::select! {
+                    () = cx.asked() => {
+                        times.fetch_add(1, Ordering::SeqCst);
+                    }
+                    () = cx.stop.cancelled() => return Ok(()),
+                }
+            }
+        }
+    };
+    service("asked", body)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_service_that_may_be_silent_for_long_is_asked_seldom_and_is_asked() {
+    let (often, seldom) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let children = vec![
+        asked(&often).named("often").answers_within(WELL_WITHIN),
+        asked(&seldom).named("seldom").answers_within(5 * WELL_WITHIN),
+    ];
+    let (_heart, (root, roll)) = (heart(), start(tree("top", Strategy::OneForOne, 0, children)).await);
+    eventually("the other is asked too", || seldom.load(Ordering::SeqCst) >= 2).await;
+    let (often, seldom) = (often.load(Ordering::SeqCst), seldom.load(Ordering::SeqCst));
+    assert!(often >= 2 * seldom, "one was asked {often} times, the other {seldom}");
+    assert_eq!(restarts(&roll, "top/seldom"), 0);
+    root.stop().await;
+}
+
 /// How often a silent one is found in twice the time of [`WELL_WITHIN`], at the most: it takes the watchdog a look to
 /// ask and two to find no answer.
 const FOUND: usize = 2 * WELL_WITHIN.as_millis() as usize / (3 * LOOK_EVERY.as_millis() as usize);

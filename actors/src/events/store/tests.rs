@@ -48,6 +48,17 @@ fn all_pages(file: &StoreFile, tenant: &str, filter: &EventFilter) -> (Vec<Event
 }
 
 #[test]
+fn what_comes_alone_is_committed_at_once_and_a_crowd_shares_the_next_commit() {
+    let (mut pace, began) = (Pace::default(), Instant::now());
+    assert_eq!(pace.wait(began, 1), Duration::ZERO, "the first of all");
+    pace.last = Some(began);
+    assert_eq!(pace.wait(began + COMMIT_EVERY / 4, 1), COMMIT_EVERY * 3 / 4);
+    assert_eq!(pace.wait(began + COMMIT_EVERY / 4, BATCH_ENTRIES_MAX), Duration::ZERO, "nobody else fits");
+    assert_eq!(pace.wait(began + COMMIT_EVERY, 1), Duration::ZERO);
+    assert_eq!(pace.wait(began + 10 * COMMIT_EVERY, 1), Duration::ZERO);
+}
+
+#[test]
 fn what_comes_again_is_skipped() {
     let (_dir, file) = open();
     assert_eq!(append(&file, YARD, vec![entry(1, 1), entry(1, 2)]), 2);

@@ -7,6 +7,7 @@
 use super::proxy::HELLO_WITHIN;
 use super::refuse;
 use crate::fabric::directory;
+use crate::fabric::echo::{Echo, Pong};
 use crate::fabric::facts::{Outcome, SOFTWARE};
 use crate::fabric::peers::{Call, Peers};
 use crate::fabric::refusals;
@@ -31,7 +32,7 @@ const CALLS_OUT_MAX: usize = 16;
 /// Why a peer that said goodbye is gone.
 const IN_GOOD_ORDER: &str = "it stopped in good order";
 
-pub(super) async fn serve(site: &Site, connection: Connection, mut tx: Tx, mut rx: Rx) {
+pub(super) async fn serve(site: &Site, echo: &Echo, connection: Connection, mut tx: Tx, mut rx: Rx) {
     let hello = timeout(HELLO_WITHIN, rx.recv::<Up>()).await;
     let Ok(Ok(Some(Up::Hello { boot, software }))) = hello else {
         return refuse(&connection, CloseCode::Protocol, "the control stream must begin with a hello");
@@ -46,7 +47,7 @@ pub(super) async fn serve(site: &Site, connection: Connection, mut tx: Tx, mut r
     site.peers.arrive(&connection, boot, software, calls);
     let here = Presence { peers: &site.peers, fleet, connection: &connection };
     let mut gpus = Gpus::of(site, &connection);
-    let heard = Heard { here: site.facts.node.role, peer: connection.peer(), fleet };
+    let heard = Heard { here: site.facts.node.role, peer: connection.peer(), fleet, echo };
     let reason = match converse(&mut tx, &mut rx, &mut called, &mut gpus, heard).await {
         Ended::Said(reason) => reason,
         Ended::Denied(denied) => {
@@ -73,6 +74,7 @@ struct Heard<'a> {
     peer: &'a Identity,
     /// Who is told how the peer is.
     fleet: &'a Fleet,
+    echo: &'a Echo,
 }
 
 /// The gpu nodes that one peer is told of, if it is an edge of a relay.
@@ -139,7 +141,7 @@ impl Drop for Presence<'_> {
     }
 }
 
-/// Passes calls to the peer and answers back, until the stream ends; says why it did.
+/// Passes calls to the peer and answers back, and its pings to the echo, until the stream ends; says why it did.
 async fn converse(
     tx: &mut Tx,
     rx: &mut Rx,
@@ -149,6 +151,7 @@ async fn converse(
 ) -> Ended {
     let said = |reason: &str| Ended::Said(reason.to_owned());
     let mut out = Out::default();
+    let (pings, mut pongs) = heard.echo.at_peer();
     loop {
         tokio::select! {
             Some(call) = called.recv() => match tx.send(&out.send(call)).await {
@@ -174,14 +177,31 @@ async fn converse(
                         Up::Hello { .. } => return said("it said hello twice"),
                         Up::Bye => return said(IN_GOOD_ORDER),
                         Up::Telemetry(telemetry) => heard.fleet.telemetry(heard.peer, telemetry),
+                        Up::Ping { call, payload } => {
+                            if let Err(refusal) = pings.ping(call, payload)
+                                && let Err(lost) = pong(tx, refusal).await
+                            {
+                                return said(&lost.to_string());
+                            }
+                        }
                         answer => out.answered(answer),
                     }
                 }
                 Ok(None) => return said("it ended its control stream"),
                 Err(error) => return said(&error.to_string()),
+            },
+            // Never `None`: this side holds a sender too.
+            Some(answer) = pongs.recv() => {
+                if let Err(lost) = pong(tx, answer).await {
+                    return said(&lost.to_string());
+                }
             }
         }
     }
+}
+
+async fn pong(tx: &mut Tx, (call, answer): Pong) -> Result<(), SendError> {
+    tx.send(&Down::Pong { call, answer }).await
 }
 
 /// Calls by number: an act may be answered long after a later look at the tree.
@@ -336,7 +356,7 @@ mod tests {
         let yard = edge_identity();
         let fleet = Fleet::new("main/relay/hub".parse().expect("an identity"), "test");
         let conversing = tokio::spawn(async move {
-            let heard = Heard { here: Role::Relay, peer: &yard, fleet: &fleet };
+            let heard = Heard { here: Role::Relay, peer: &yard, fleet: &fleet, echo: &Echo::new() };
             converse(&mut tx, &mut rx, &mut called, &mut Gpus(None), heard).await
         });
 

@@ -8,6 +8,7 @@
 use super::{Served, refuse};
 use crate::api::admin::Admin;
 use crate::events::receiver::{self, ReceiveError};
+use crate::fabric::echo::Echo;
 use crate::fabric::refusals;
 use protocol::Role;
 use protocol::datagram::Datagram;
@@ -32,7 +33,7 @@ pub(super) const HELLO_WITHIN: Duration = Duration::from_secs(5);
 const DESK_FREE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often the tree shows a new round-trip time.
-const NOTE_EVERY: Duration = Duration::from_secs(2);
+const NOTE_EVERY: Duration = Duration::from_secs(10);
 
 /// Datagrams of one peer within [`NOTE_EVERY`] that are looked at; the others are dropped and counted.
 const DATAGRAMS_MAX: u32 = 200;
@@ -41,6 +42,7 @@ const DATAGRAMS_MAX: u32 = 200;
 pub(super) struct Proxy {
     pub served: Served,
     pub admin: Admin,
+    pub echo: Echo,
 }
 
 impl Proxy {
@@ -149,9 +151,12 @@ impl Proxy {
         if matches!(open, Open::Control | Open::Admin) {
             visit.known.store(true, Ordering::Relaxed);
         }
+        // Boxed one by one: a connection has a stream or two, and each would have room for the largest of these.
         match open {
-            Open::Control => super::control::serve(&self.served.site, connection, tx, rx).await,
-            Open::Events => self.events(connection, tx, rx).await,
+            Open::Control => {
+                Box::pin(super::control::serve(&self.served.site, &self.echo, connection, tx, rx)).await;
+            }
+            Open::Events => Box::pin(self.events(connection, tx, rx)).await,
             Open::Verdicts { asker } => match self.served.desk.clone() {
                 Some(desk) => {
                     // Two desks would take each other's frames.
@@ -159,11 +164,13 @@ impl Proxy {
                         let why = "this connection has a verdicts stream; one asker speaks on one connection";
                         return refuse(&connection, CloseCode::Protocol, why);
                     };
-                    desk.serve(connection, asker, tx, rx, &visit.cx).await;
+                    Box::pin(desk.serve(connection, asker, tx, rx, &visit.cx)).await;
                 }
                 None => refuse(&connection, CloseCode::Refused, "this node judges no frames"),
             },
-            Open::Admin => self.admin.serve(connection.peer().clone(), connection.version(), tx, rx).await,
+            Open::Admin => {
+                Box::pin(self.admin.serve(connection.peer().clone(), connection.version(), tx, rx)).await;
+            }
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
             Open::Renew => match self.served.enrolment {
                 Some(enrolment) => enrolment.renew(&connection, tx, rx).await,

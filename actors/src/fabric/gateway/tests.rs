@@ -3,6 +3,7 @@
 mod asking;
 mod health;
 mod others;
+mod pings;
 
 use super::*;
 use crate::api::health::Health;
@@ -52,7 +53,8 @@ impl Fixture {
         let _heart = supervision::watchdog::heart(History::default());
         let gateway = Gateway::new(endpoint, Served { site, store: None, desk, enrolment: None });
         let intensity = Intensity { restarts: 5, within: Duration::from_secs(60) };
-        let children = vec![gateway.peers(intensity), service("gateway", move |cx: ServiceCx| gateway.clone().run(cx))];
+        let (proxies, echo) = (gateway.peers(intensity), gateway.echo());
+        let children = vec![proxies, echo, service("gateway", move |cx: ServiceCx| gateway.clone().run(cx))];
         let tree = Tree { name: "hub".to_owned(), strategy: Strategy::OneForOne, intensity, children };
         let root = Root::start(tree, facts.roll.clone()).await.expect("starts");
         let edge = Endpoint::dialer(&credentials(&dir, "main/edge/yard")).expect("a socket");
