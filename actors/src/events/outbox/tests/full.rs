@@ -59,6 +59,20 @@ fn an_outbox_that_stays_full_drops_a_hundredth_at_once() {
 }
 
 #[test]
+fn a_report_that_has_to_go_itself_hands_on_what_it_said() {
+    let dir = TempDir::new().expect("a directory");
+    let mut file = file(&dir);
+    let events = (1..=5).map(|n| event(0, n, 0, Phase::Start)).collect();
+    assert_eq!(file.append(events, Timestamp::now(), 1, false).expect("is written").dropped, [0, 4, 0, 0]);
+    // The first takes the place of the last event, each other that of the one before.
+    for says in [4, 1, 4, 1] {
+        file.append(vec![], Timestamp::now(), 1, true).expect("is written");
+        assert_eq!(told(&file.next(0).expect("reads")), [(says, Severity::Normal)]);
+        assert!(file.has_untold());
+    }
+}
+
+#[test]
 fn a_file_of_before_there_were_gaps_goes_on() {
     let dir = TempDir::new().expect("a directory");
     let path = dir.path().join("outbox.redb");
