@@ -5,6 +5,7 @@ mod cli;
 mod exactly_once;
 mod first_light;
 mod health;
+mod impair;
 mod onlookers;
 mod parity;
 mod partition;
