@@ -1,9 +1,12 @@
 //! Integration tests: against real processes, and about the project itself.
 
+mod authorisation;
 mod blast_radius;
 mod cli;
+mod enrolment;
 mod exactly_once;
 mod first_light;
+mod fleet_health;
 mod health;
 mod impair;
 mod onlookers;

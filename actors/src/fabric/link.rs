@@ -7,13 +7,16 @@
 //! Stops when: it panics.  On restart: dials again. A peer that is away is not the link's failure.
 
 use super::facts::{Facts, SOFTWARE, Steering, audit};
+use super::refusals;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use protocol::Role;
 use protocol::admin::Steered;
 use protocol::link::{Down, Open, Up};
-use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx};
+use protocol::roles::{self, Denied, Listed};
+use protocol::telemetry::Telemetry;
+use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx, Version};
+use protocol::{Act, Identity, Role};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use supervision::{Backoff, Failure, ServiceCx, jitter};
@@ -35,6 +38,8 @@ const SENT_WITHIN: Duration = Duration::from_secs(5);
 const ACTS_MAX: usize = 8;
 /// Acts that took long and whose end the peer is told too. When full, it is told that it will not hear of the next.
 const ENDS_MAX: usize = 8;
+const TOO_MANY_ACTS: &str = "too many acts are under way on this node already; ask again";
+const THROUGH_ITS_RELAY: &str = "a node is steered through its relay alone";
 /// A connection that was taken over by a newer one of the same link still carries what was under way for so long.
 const LINGER: Duration = Duration::from_secs(3);
 /// For the last words on an orderly stop.
@@ -49,6 +54,8 @@ struct Shared {
     upstreams: watch::Sender<Vec<config::HostPort>>,
     role: Role,
     connection: watch::Sender<Option<Connection>>,
+    /// How this node is; only the newest is of use.
+    telemetry: watch::Sender<Option<Arc<Telemetry>>>,
     /// Held over whatever is said or published: of two incarnations, the later has the word.
     said: Mutex<Said>,
 }
@@ -63,7 +70,7 @@ impl Link {
     pub fn new(upstreams: Vec<config::HostPort>, role: Role) -> Self {
         let said = Mutex::new(Said { turns: 0, state: "not dialled yet".to_owned() });
         let (upstreams, connection) = (watch::Sender::new(upstreams), watch::Sender::new(None));
-        Self(Arc::new(Shared { upstreams, role, connection, said }))
+        Self(Arc::new(Shared { upstreams, role, connection, telemetry: watch::Sender::new(None), said }))
     }
 
     /// Dials these from now on; a connection to one that is not among them ends.
@@ -73,6 +80,21 @@ impl Link {
             *now = upstreams;
             is_new
         });
+    }
+
+    /// Sends it to the peer if the link is up and the peer knows what it is. Newest wins, and none is sent late.
+    pub fn tell(&self, telemetry: Telemetry) {
+        self.0.telemetry.send_replace(Some(Arc::new(telemetry)));
+    }
+
+    /// What is told from now on.
+    pub(crate) fn news(&self) -> watch::Receiver<Option<Arc<Telemetry>>> {
+        self.0.telemetry.subscribe()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shows_for_tests(&self, connection: Connection) {
+        self.0.connection.send_replace(Some(connection));
     }
 
     /// `Some` while the link is up.
@@ -221,8 +243,10 @@ impl<'a> Turn<'a> {
         let state = format!("linked to {peer} at {upstream}");
         cx.place.note(state.clone());
         away.back(&upstream);
+        // Ahead of whoever sees that the link is up, and tells.
+        let news = (connection.version() >= Version::FABRIC).then(|| self.link.news());
         let up = self.publish(&connection, state);
-        let serving = Box::pin(serve(connection.clone(), tx, rx, facts.clone(), self.link.0.role, cx.clone()));
+        let serving = Box::pin(serve(connection.clone(), tx, rx, news, facts.clone(), cx.clone()));
         Live { upstream, connection, serving, _up: up }
     }
 
@@ -230,7 +254,9 @@ impl<'a> Turn<'a> {
         let Shared { upstreams, role, .. } = &*self.link.0;
         let upstreams = away.in_order(upstreams.borrow().clone());
         if upstreams.is_empty() {
-            return Err(format!("no {role} is known to dial"));
+            // Until there is one.
+            self.says(|said| said.state = format!("no {role} is known to dial"));
+            return std::future::pending().await;
         }
         let places: Vec<(&str, u16)> = upstreams.iter().map(|one| (one.host.as_str(), one.port)).collect();
         let (place, connection) = endpoint.dial_any(&places, *role).await.map_err(|error| {
@@ -361,12 +387,12 @@ async fn serve(
     connection: Connection,
     mut tx: Tx,
     mut rx: Rx,
+    mut news: News,
     facts: Facts,
-    upstream: Role,
     cx: ServiceCx,
 ) -> Option<String> {
     tokio::select! {
-        reason = answer(&mut tx, &mut rx, &facts, upstream) => {
+        reason = answer(&mut tx, &mut rx, &mut news, &facts, connection.peer()) => {
             // What the connection died of says more than what its stream did.
             let died = timeout(GOODBYE_WITHIN, connection.closed()).await;
             Some(died.unwrap_or_else(|_| {
@@ -375,6 +401,10 @@ async fn serve(
             }))
         }
         reason = connection.closed() => Some(reason),
+        reason = connection.distrusted() => {
+            connection.close(CloseCode::Refused, &reason);
+            Some(reason)
+        }
         () = cx.stop.cancelled() => {
             let goodbye = async {
                 // Others on this connection end in good order first; their last words need it.
@@ -390,11 +420,17 @@ async fn serve(
 }
 
 /// Answers the peer's calls until the stream ends; says why it did.
-async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> String {
+async fn answer(tx: &mut Tx, rx: &mut Rx, news: &mut News, facts: &Facts, upstream: &Identity) -> String {
     let (mut acts, mut ends) = (FuturesUnordered::new(), FuturesUnordered::new());
     loop {
         let answer = tokio::select! {
             message = rx.recv::<Down>() => match message {
+                Ok(Some(down)) if !roles::may(facts.node.role, upstream.role, down.row()) => {
+                    match refused(facts, upstream, down) {
+                        Ok(answer) => answer,
+                        Err(reason) => return reason,
+                    }
+                }
                 Ok(Some(Down::Snapshot { call, path })) => {
                     Up::Snapshot { call, snapshot: Box::new(facts.snapshot(path.as_deref()).await) }
                 }
@@ -402,20 +438,18 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
                     let (failures, omitted) = facts.failures_that_fit(path.as_deref(), limit as usize);
                     Up::Failures { call, failures, omitted }
                 }
-                Ok(Some(Down::Steer { call, path, act, by })) => match refused(upstream, acts.len()) {
+                Ok(Some(Down::Steer { call, path, act, by })) => match acts.len() < ACTS_MAX {
                     // An act takes seconds, and the peer's other calls do not wait for it.
-                    None => {
+                    true => {
                         acts.push(async move { (call, facts.steer(path, act, by).await) });
                         continue;
                     }
-                    Some(why) => {
-                        let result = Err(why.to_owned());
-                        audit(&by, &facts.node, &path, act, &result);
-                        Up::Steered { call, result }
-                    }
+                    false => not_steered(facts, call, &path, act, &by, TOO_MANY_ACTS),
                 },
-                // Nobody here chooses among gpu nodes.
-                Ok(Some(Down::Directory(_))) => continue,
+                Ok(Some(Down::Directory(list))) => {
+                    facts.told_directory(list, upstream.role);
+                    continue;
+                }
                 Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
                 Ok(None) => return "the peer ended the control stream".to_owned(),
                 Err(error) => return error.to_string(),
@@ -431,6 +465,7 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
                 Up::Steered { call, result }
             }
             Some(end) = ends.next(), if !ends.is_empty() => end,
+            telemetry = newest(news) => Up::Telemetry(telemetry),
         };
         match timeout(SENT_WITHIN, tx.send(&answer)).await {
             Ok(Ok(())) => {}
@@ -442,14 +477,38 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
     }
 }
 
-/// A node is steered by its relay, which knows operators from viewers. A gpu node that was taken over must not
-/// reach into the edges that send it their frames.
-fn refused(upstream: Role, under_way: usize) -> Option<&'static str> {
-    match upstream {
-        Role::Relay if under_way < ACTS_MAX => None,
-        Role::Relay => Some("too many acts are under way on this node already; ask again"),
-        Role::Edge | Role::Gpu | Role::Operator | Role::Viewer => Some("a node is steered through its relay alone"),
+/// Telemetry to be sent; `None` to a peer that does not know it.
+type News = Option<watch::Receiver<Option<Arc<Telemetry>>>>;
+
+/// The next that is told. Cancel-safe.
+async fn newest(news: &mut News) -> Box<Telemetry> {
+    while let Some(Ok(())) = match news {
+        Some(news) => Some(news.changed().await),
+        None => None,
+    } {
+        let told = news.as_mut().and_then(|news| news.borrow_and_update().clone());
+        if let Some(told) = told {
+            return Box::new(Telemetry::clone(&told));
+        }
     }
+    std::future::pending().await
+}
+
+/// What the upstream's role may not say. An act is answered, and is on the audit log; anything else ends the link. A
+/// node is steered by its relay, which knows operators from viewers.
+fn refused(facts: &Facts, upstream: &Identity, down: Down) -> Result<Up, String> {
+    let denied = Denied { here: facts.node.role, peer: upstream.role.into(), row: down.row() };
+    refusals::denied(upstream, &denied);
+    match down {
+        Down::Steer { call, path, act, by } => Ok(not_steered(facts, call, &path, act, &by, THROUGH_ITS_RELAY)),
+        _ => Err(denied.to_string()),
+    }
+}
+
+fn not_steered(facts: &Facts, call: u64, path: &str, act: Act, by: &Identity, why: &str) -> Up {
+    let result = Err(why.to_owned());
+    audit(by, &facts.node, path, act, &result);
+    Up::Steered { call, result }
 }
 
 #[cfg(test)]
