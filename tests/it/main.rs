@@ -9,6 +9,7 @@ mod first_light;
 mod fleet;
 mod fleet_health;
 mod health;
+mod impair;
 mod onlookers;
 mod parity;
 mod partition;

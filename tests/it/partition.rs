@@ -62,27 +62,47 @@ enum Meanwhile {
 }
 
 impl Round {
-    fn draw(rng: &mut Rng, meanwhile: Meanwhile, seconds: std::ops::RangeInclusive<u64>) -> Self {
+    fn draw(rng: &mut Rng, meanwhile: Meanwhile, [least_s, most_s]: [u64; 2]) -> Self {
         let some: Vec<LinkName> = LINKS.into_iter().filter(|_| rng.draw().is_multiple_of(2)).collect();
         // Whoever is killed loses all its links.
         let all = some.is_empty() || matches!(meanwhile, Meanwhile::Killed(_));
+        // Whether a peer is dead, and not only its network, is known after 5 s: what follows is the network's alone.
+        let least_s = if matches!(meanwhile, Meanwhile::Killed(_)) { least_s.max(6) } else { least_s };
         let way = [Way::Both, Way::Both, Way::Up, Way::Down][(rng.draw() % 4) as usize];
-        let lasts =
-            Duration::from_millis(1000 * seconds.start() + rng.draw() % (1000 * (seconds.end() - seconds.start()) + 1));
+        let lasts_ms = 1000 * least_s + rng.draw() % (1000 * most_s.saturating_sub(least_s) + 1);
+        let lasts = Duration::from_millis(lasts_ms);
         Self { links: if all { LINKS.to_vec() } else { some }, way, lasts, meanwhile }
     }
 }
 
-/// What everything that can happen is, once each, in any order: under a minute of partitions.
+/// What can happen while the network is away.
+const MEANWHILE: [Meanwhile; 7] = [
+    Meanwhile::Nothing,
+    Meanwhile::Nothing,
+    Meanwhile::Moved,
+    Meanwhile::Killed("hub"),
+    Meanwhile::Killed("engine"),
+    Meanwhile::Killed("gate"),
+    Meanwhile::Killed("yard"),
+];
+
+/// All of it, in any order: about a minute of partitions.
 fn short_rounds(rng: &mut Rng) -> Vec<Round> {
-    use Meanwhile::{Killed, Moved, Nothing};
-    let brief = [Nothing, Nothing, Moved, Killed("hub"), Killed("engine"), Killed("gate"), Killed("yard")];
-    let mut rounds: Vec<Round> = brief.into_iter().map(|meanwhile| Round::draw(rng, meanwhile, 1..=6)).collect();
-    rounds.push(Round { links: LINKS.to_vec(), way: Way::Both, ..Round::draw(rng, Nothing, 11..=15) });
+    let mut rounds: Vec<Round> = MEANWHILE.into_iter().map(|meanwhile| Round::draw(rng, meanwhile, [1, 8])).collect();
+    rounds.push(Round { links: LINKS.to_vec(), way: Way::Both, ..Round::draw(rng, Meanwhile::Nothing, [11, 15]) });
     for last in (1..rounds.len()).rev() {
         rounds.swap(last, (rng.draw() % (last as u64 + 1)) as usize);
     }
     rounds
+}
+
+/// Any of it, for so long.
+fn long_rounds(rng: &mut Rng, lasts: Duration) -> impl Iterator<Item = Round> {
+    let began = Instant::now();
+    std::iter::from_fn(move || {
+        let meanwhile = MEANWHILE[(rng.draw() % MEANWHILE.len() as u64) as usize];
+        (began.elapsed() < lasts).then(|| Round::draw(rng, meanwhile, [1, LONGEST_S]))
+    })
 }
 
 #[tokio::test]
@@ -92,19 +112,16 @@ async fn a_bad_network_that_comes_and_goes_loses_and_doubles_nothing_and_each_li
     let mut rng = Rng::new(site.seed(), 0);
     weather(&site, bad_weather());
     each_is_as_far_away_as_it_is_meant_to_be(&mut site).await;
-    let (began, mut returns) = (Instant::now(), Vec::new());
-    match std::env::var(SECONDS).ok().and_then(|text| text.parse().ok()).map(Duration::from_secs) {
-        None => {
-            for round in short_rounds(&mut rng) {
-                returns.extend(play(&mut site, &round, &yardstick).await);
-            }
+    let rounds: Box<dyn Iterator<Item = Round>> = match std::env::var(SECONDS) {
+        Ok(text) => {
+            let seconds = text.parse().unwrap_or_else(|_| panic!("{SECONDS} is {text}; use a whole number of seconds"));
+            Box::new(long_rounds(&mut rng, Duration::from_secs(seconds)))
         }
-        Some(seconds) => {
-            while began.elapsed() < seconds {
-                let round = long_round(&mut rng);
-                returns.extend(play(&mut site, &round, &yardstick).await);
-            }
-        }
+        Err(_) => Box::new(short_rounds(&mut rng).into_iter()),
+    };
+    let mut returns = Vec::new();
+    for round in rounds {
+        returns.extend(play(&mut site, &round, &yardstick).await);
     }
     camera.quit();
     settled(&mut site).await;
@@ -119,13 +136,6 @@ async fn a_bad_network_that_comes_and_goes_loses_and_doubles_nothing_and_each_li
     );
     let late: Vec<&Return> = returns.iter().filter(|back| back.own() > BACK_WITHIN).collect();
     assert!(late.is_empty(), "later than {BACK_WITHIN:?} after the network: {late:#?}");
-}
-
-fn long_round(rng: &mut Rng) -> Round {
-    use Meanwhile::{Killed, Moved, Nothing};
-    let all = [Nothing, Nothing, Moved, Killed("hub"), Killed("engine"), Killed("gate"), Killed("yard")];
-    let meanwhile = all[(rng.draw() % all.len() as u64) as usize];
-    Round::draw(rng, meanwhile, 1..=LONGEST_S)
 }
 
 /// They start in good weather. `gate` reports motion and needs nobody; `yard` asks the gpu node.
@@ -208,7 +218,7 @@ async fn play(site: &mut Cluster, round: &Round, yardstick: &Arc<Yardstick>) -> 
         let returned = returned.expect("a witness does not panic").unwrap_or_else(|never| panic!("{round:?}: {never}"));
         returns.push(returned);
     }
-    tell(round, healed - cut, after - before, &returns);
+    tell(round, healed - cut, after.saturating_sub(before), &returns);
     // The cameras are at work without any network.
     let (long, killed) = (*lasts > Duration::from_secs(10), matches!(meanwhile, Meanwhile::Killed("gate")));
     assert!(!long || killed || after > before, "{round:?}: gate accepted nothing");

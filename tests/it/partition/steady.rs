@@ -6,6 +6,7 @@ use crate::recovery::{outbox, settled};
 use ::tests::harness::{CameraServer, Cluster, Plan, http};
 use ::tests::impairment::{Conditions, Impairment};
 use protocol::Timestamp;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ struct Connected {
     /// Welcomes that the edge's links had, of relay and gpu node.
     greetings: usize,
     /// Tries of the edge's links that failed.
-    failures: Vec<String>,
+    failures: BTreeSet<String>,
 }
 
 impl Connected {
