@@ -10,6 +10,8 @@
 //!
 //! What a peer may open and say stands in one table, `protocol::roles`; what it may not is told by [`refusals`].
 
+pub mod core;
+pub mod directory;
 pub mod enrolment;
 pub mod facts;
 pub mod gateway;

@@ -155,10 +155,14 @@ pub(crate) fn tls(root: &mut Section) -> Option<Tls> {
 }
 
 pub(crate) fn listen(root: &mut Section, port: u16) -> Listen {
+    listen_in(&mut root.section("listen"), port)
+}
+
+/// As [`listen`], where the section has keys of its own.
+pub(crate) fn listen_in(section: &mut Section, port: u16) -> Listen {
     let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-    let mut s = root.section("listen");
-    let quic = s.or("quic", default, &format!("use address:port, such as {default}"));
-    Listen { quic, https: s.opt("https", "use address:port, such as 0.0.0.0:7445, or remove it") }
+    let quic = section.or("quic", default, &format!("use address:port, such as {default}"));
+    Listen { quic, https: section.opt("https", "use address:port, such as 0.0.0.0:7445, or remove it") }
 }
 
 #[cfg(test)]

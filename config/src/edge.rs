@@ -33,7 +33,16 @@ pub struct EdgeLink {
     /// The first that answers is kept; not empty.
     pub relay: Vec<HostPort>,
     /// `None`: nobody judges frames, so motion is all that is reported.
-    pub gpu: Option<HostPort>,
+    pub gpu: Option<Gpus>,
+}
+
+/// Which gpu nodes an edge may ask; it keeps links to two of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gpus {
+    /// Those that its relay tells it of.
+    Auto,
+    /// These, the first ones preferred; not empty.
+    These(Vec<HostPort>),
 }
 
 /// `[outbox]`
@@ -76,6 +85,10 @@ pub struct Track {
     pub update_every: Duration,
 }
 
+/// In place of addresses: whom the relay tells of.
+const AUTO: &str = "auto";
+const GPUS: &str = "use \"auto\", host:port, such as 10.0.0.2:7444, or a list of those";
+
 /// Frames a second that a camera may be looked at.
 pub(crate) const FRAMES_PER_S: RangeInclusive<f32> = 0.1..=30.0;
 
@@ -108,8 +121,15 @@ pub(crate) fn read(reader: &Reader) -> Option<Edge> {
 
 fn link(mut s: Section) -> Option<EdgeLink> {
     let relay = s.require("relay", HOST_PORT).some("relay", UPSTREAMS_MAX, HOST_PORT);
-    let gpu = s.opt("gpu", HOST_PORT);
+    let gpu = gpus(&mut s);
     Some(EdgeLink { relay: relay?, gpu })
+}
+
+fn gpus(s: &mut Section) -> Option<Gpus> {
+    if s.takes("gpu", AUTO) {
+        return Some(Gpus::Auto);
+    }
+    s.some("gpu", UPSTREAMS_MAX, GPUS).map(Gpus::These)
 }
 
 fn detect(mut s: Section) -> Detect {

@@ -1,7 +1,7 @@
 //! A relay's configuration.
 
 use crate::Kind;
-use crate::common::{self, Listen, Node, Tls};
+use crate::common::{self, HOST_PORT, HostPort, Listen, Node, Tls, UPSTREAMS_MAX};
 use crate::env::Vars;
 use crate::fault::Faults;
 use crate::reader::{Reader, Section};
@@ -16,6 +16,7 @@ pub struct Relay {
     pub tls: Tls,
     pub listen: Listen,
     pub enrol: Enrol,
+    pub link: RelayLink,
     pub supervision: Supervision,
 }
 
@@ -34,6 +35,13 @@ const CERTIFICATE_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 /// Less is lost to a restart of the relay; more is what `watchtree ca issue` is for.
 const CERTIFICATE_S: RangeInclusive<u64> = 20..=90 * 24 * 3600;
 
+/// `[link]`: whom the relay dials.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RelayLink {
+    /// Other relays of the site; each gets a link of its own. Both may dial each other.
+    pub relays: Vec<HostPort>,
+}
+
 /// Where relays listen unless told otherwise.
 const PORT_DEFAULT: u16 = 7443;
 
@@ -50,8 +58,9 @@ pub(crate) fn read(reader: &Reader) -> Option<Relay> {
     let tls = common::tls(&mut root);
     let listen = common::listen(&mut root, PORT_DEFAULT);
     let enrol = enrol(root.section("enrol"));
+    let link = RelayLink { relays: root.section("link").some("relays", UPSTREAMS_MAX, HOST_PORT).unwrap_or_default() };
     let supervision = supervision::read(&mut root);
-    Some(Relay { node: node?, tls: tls?, listen, enrol, supervision })
+    Some(Relay { node: node?, tls: tls?, listen, enrol, link, supervision })
 }
 
 fn enrol(mut s: Section) -> Enrol {

@@ -2,6 +2,7 @@
 
 pub mod edge;
 pub mod gpu;
+mod links;
 pub mod relay;
 mod spool;
 mod terms;

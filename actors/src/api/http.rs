@@ -2,7 +2,7 @@
 //!
 //!   GET /health /health/live /health/ready /health/deep     GET /metrics
 //!   GET /api/v1/tree   GET /api/v1/failures   (?path=, and ?node= for those linked to this node)
-//!   GET /api/v1/inference   GET /api/v1/events (relay)
+//!   GET /api/v1/inference   GET /api/v1/events (relay)   GET /api/v1/core (relay, gpu node)
 //!
 //!   role table ──▶ router ──▶ gate (who asks?) ──▶ handlers      here for this machine, in `https` for people elsewhere
 //!
@@ -11,6 +11,7 @@
 
 mod gate;
 mod health;
+mod members;
 mod record;
 mod site;
 
@@ -119,6 +120,7 @@ fn handler(route: Route) -> MethodRouter<Http> {
         Route::Failures => get(site::failures),
         Route::Inference => get(inference),
         Route::Events => get(record::events),
+        Route::Core => get(members::core),
     }
 }
 

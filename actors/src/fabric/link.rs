@@ -234,7 +234,9 @@ impl<'a> Turn<'a> {
         let Shared { upstreams, role, .. } = &*self.link.0;
         let upstreams = away.in_order(upstreams.borrow().clone());
         if upstreams.is_empty() {
-            return Err(format!("no {role} is known to dial"));
+            // Until there is one.
+            self.says(|said| said.state = format!("no {role} is known to dial"));
+            return std::future::pending().await;
         }
         let places: Vec<(&str, u16)> = upstreams.iter().map(|one| (one.host.as_str(), one.port)).collect();
         let (place, connection) = endpoint.dial_any(&places, *role).await.map_err(|error| {
@@ -417,8 +419,10 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: &Identity) ->
                     }
                     false => not_steered(facts, call, &path, act, &by, TOO_MANY_ACTS),
                 },
-                // Nobody here chooses among gpu nodes.
-                Ok(Some(Down::Directory(_))) => continue,
+                Ok(Some(Down::Directory(list))) => {
+                    facts.told_directory(list, upstream);
+                    continue;
+                }
                 Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
                 Ok(None) => return "the peer ended the control stream".to_owned(),
                 Err(error) => return error.to_string(),

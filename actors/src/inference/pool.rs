@@ -77,6 +77,8 @@ struct Shared {
     queue: Mutex<Batcher<CameraKey, Job>>,
     offered: Notify,
     workers: Mutex<Workers>,
+    /// What all workers together spent judging, in microseconds.
+    busy_us: AtomicU64,
 }
 
 struct Workers {
@@ -109,6 +111,7 @@ impl Pool {
             queue: Mutex::new(Batcher::new(settings)),
             offered: Notify::new(),
             workers: Mutex::new(Workers { ready: 0, reason: "its workers have not started".to_owned() }),
+            busy_us: AtomicU64::new(0),
         }))
     }
 
@@ -186,6 +189,21 @@ impl Pool {
     /// Told to those who ask while there is no worker.
     pub fn not_ready(&self, reason: impl Into<String>) {
         lock(&self.0.workers).reason = reason.into();
+    }
+
+    /// A worker has judged for so long.
+    pub fn judged_for(&self, time: Duration) {
+        self.0.busy_us.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// The time of all its workers that was spent judging, since the node began.
+    pub fn busy(&self) -> Duration {
+        Duration::from_micros(self.0.busy_us.load(Ordering::Relaxed))
+    }
+
+    /// Workers that take frames.
+    pub fn workers(&self) -> usize {
+        lock(&self.0.workers).ready
     }
 
     pub fn waiting(&self) -> usize {

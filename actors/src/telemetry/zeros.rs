@@ -25,6 +25,7 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("tracking", "watchtree_events_total", Some(("phase", &["start", "end"]))),
     ("asker", "watchtree_inference_outcomes_total", Some(("outcome", OUTCOMES))),
     ("asker", "watchtree_inference_late_verdicts_total", None),
+    ("asker", "watchtree_inference_suspects_total", Some(("outcome", &["expired", "failed"]))),
     ("outbox", "watchtree_outbox_accepted_total", None),
     ("outbox", "watchtree_outbox_acked_total", None),
     ("outbox", "watchtree_outbox_dropped_total", None),
@@ -45,6 +46,8 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("enrolment", "watchtree_enrol_total", Some(("result", JOINS))),
     ("enrolment", "watchtree_renew_total", Some(("result", RENEWALS))),
     ("renewal", "watchtree_certificate_renewals_total", Some(("result", &["renewed", "no_authority", "failed"]))),
+    ("core", "watchtree_core_calls_total", Some(("outcome", &["ok", "unanswered", "too_large", "unreadable"]))),
+    ("core", "watchtree_core_sessions_ended_total", Some(("reason", &["silent", "name", "stranger"]))),
     // Every node has one.
     ("http", "watchtree_failures_unwritten_total", None),
     ("http", "watchtree_steered_total", Some(("act", &["restart", "park", "resume", "inject"]))),

@@ -217,6 +217,15 @@ impl<'r> Section<'r> {
         (parsed.len() == items.len()).then_some(parsed)
     }
 
+    /// Takes `key` if it is this word; anything else is left for another taker.
+    pub(crate) fn takes(&mut self, key: &str, word: &str) -> bool {
+        let is_it = self.table.get(key).and_then(Value::as_str) == Some(word);
+        if is_it {
+            self.take(key);
+        }
+        is_it
+    }
+
     /// A secret, given as text under `key` or as a file under `key_file`, whose last line break is cut.
     pub(crate) fn secret(&mut self, key: &str) -> Option<String> {
         let key_file = format!("{key}_file");

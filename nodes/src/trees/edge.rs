@@ -12,16 +12,18 @@ use actors::camera::slot::Slot;
 use actors::camera::watch::{Model, Watch};
 use actors::events::forwarder;
 use actors::events::outbox::Outbox;
+use actors::fabric::facts::Facts;
 use actors::fabric::link::Link;
 use actors::fabric::peers::Peers;
 use actors::fabric::renewal::{Issues, Renewal};
 use actors::fabric::site::Site;
 use actors::inference::asker::{self, Asker};
 use actors::inference::books::Journal;
+use actors::inference::chooser;
 use actors::tracking::tracker::TrackerSettings;
 use actors::tracking::{Tracking, TrackingSettings};
 use anyhow::anyhow;
-use config::{Camera, Edge};
+use config::{Camera, Edge, Gpus};
 use protocol::Role;
 use protocol::camera::Source;
 use protocol::transport::Endpoint;
@@ -30,9 +32,14 @@ use std::sync::Arc;
 use std::time::Instant;
 use supervision::{Node, Tree};
 
+/// The links to gpu nodes and those who read their verdicts, by name.
+const PLACES: [(&str, &str); 2] = [("gpu-link", "asker"), ("gpu-standby", "asker-standby")];
+
 /// Inference on this edge, if a gpu node is configured.
 struct Inference {
-    link: Link,
+    gpus: Gpus,
+    /// To the two gpu nodes that are asked.
+    links: [Link; 2],
     asker: Asker,
     journal: Journal,
 }
@@ -83,11 +90,8 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
         forward,
     ];
     let node = facts.node.name.clone();
-    if let Some(Inference { link, asker, journal }) = inference {
-        let books = asker.clone();
-        children.push(terms.service("gpu-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));
-        children.push(terms.service("asker", move |cx| asker.clone().run(cx)));
-        children.push(terms.service("books", move |cx| asker::keep_books(books.clone(), journal.clone(), cx)));
+    if let Some(inference) = inference {
+        children.extend(inference.children(&endpoint, &facts, &terms));
     }
     children.push(cameras.into());
     Ok(terms.tree(node, children))
@@ -115,16 +119,37 @@ fn probe_outbox(config: &Edge, ground: &Ground, outbox: &Outbox, relay: &Link) {
 }
 
 fn inference(config: &Edge, ground: &Ground) -> anyhow::Result<Option<Inference>> {
-    let Some(gpu) = &config.link.gpu else {
+    let Some(gpus) = &config.link.gpu else {
         tracing::warn!("link.gpu is not set: cameras report motion alone, without labels");
         return Ok(None);
     };
-    let link = Link::new(vec![gpu.clone()], Role::Gpu);
-    let asker = Asker::new(ground.facts.boot, ground.facts.node.to_string(), link.clone());
+    // Whom they dial, the chooser says.
+    let links = [Link::new(Vec::new(), Role::Gpu), Link::new(Vec::new(), Role::Gpu)];
+    let asker = Asker::new(ground.facts.boot, ground.facts.node.to_string(), links.clone());
     let dir = &config.node.data_dir;
     let unreadable = |why| anyhow!("{}: {why}; let this user read and write it", dir.join("askers.json").display());
     let journal = Journal::open(dir).map_err(unreadable)?;
-    Ok(Some(Inference { link, asker, journal }))
+    Ok(Some(Inference { gpus: gpus.clone(), links, asker, journal }))
+}
+
+impl Inference {
+    /// Links to two gpu nodes, who reads their verdicts, and who chooses them.
+    fn children(self, endpoint: &Endpoint, facts: &Facts, terms: &Terms) -> Vec<Node> {
+        let Self { gpus, links, asker, journal } = self;
+        let (chosen, books) = (links.clone(), asker.clone());
+        let mut children = Vec::new();
+        for (place, (link, names)) in links.into_iter().zip(PLACES).enumerate() {
+            let (endpoint, facts, asker) = (endpoint.clone(), facts.clone(), asker.clone());
+            let link = terms.service("gpu-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx));
+            let asker = terms.service("asker", move |cx| asker.clone().run(place, cx));
+            children.extend([link.named(names.0), asker.named(names.1)]);
+        }
+        let facts = facts.clone();
+        let choose = move |cx| chooser::keep(gpus.clone(), chosen.clone(), asker.clone(), facts.clone(), cx);
+        children.push(terms.service("chooser", choose));
+        children.push(terms.service("books", move |cx| asker::keep_books(books.clone(), journal.clone(), cx)));
+        children
+    }
 }
 
 fn probe_links(ground: &Ground, relay: &Link, inference: Option<&Inference>) {
@@ -132,9 +157,13 @@ fn probe_links(ground: &Ground, relay: &Link, inference: Option<&Inference>) {
     // An edge works for days without its relay: the outbox keeps what happened.
     ground.facts.health.shows("relay-link", move || relay.finding());
     match inference {
-        Some(Inference { link, .. }) => {
-            let link = link.clone();
-            ground.facts.health.shows("gpu-link", move || link.finding());
+        Some(Inference { gpus, links, .. }) => {
+            // One address has no standby.
+            let count = if matches!(gpus, Gpus::These(addrs) if addrs.len() == 1) { 1 } else { links.len() };
+            for (link, (name, _)) in links.iter().take(count).zip(PLACES) {
+                let link = link.clone();
+                ground.facts.health.shows(name, move || link.finding());
+            }
         }
         None => ground.facts.health.shows("detection", || Ok("motion alone: link.gpu is not set".to_owned())),
     }

@@ -1,5 +1,6 @@
 //! A gpu node: models in ports, fed by the frames of many edges. Works on a CPU too.
 
+use super::links::{Links, core};
 use super::terms::Terms;
 use crate::launch::Ground;
 use actors::api::http::Http;
@@ -7,17 +8,16 @@ use actors::api::https::Https;
 use actors::api::{health, readiness};
 use actors::fabric::enrolment::Enrolment;
 use actors::fabric::gateway::{Gateway, Served};
-use actors::fabric::link::Link;
 use actors::fabric::peers::Peers;
 use actors::fabric::renewal::{Issues, Renewal};
 use actors::fabric::site::Site;
 use actors::inference::batcher::{BatcherSettings, PER_CAMERA_FRAMES_MAX};
 use actors::inference::books::Books;
 use actors::inference::desk::Desk;
+use actors::inference::load::LoadMeter;
 use actors::inference::pool::{Models, Pool};
 use actors::inference::worker::Worker;
 use config::{Gpu, ModelEntry};
-use protocol::Role;
 use protocol::model::{MockCost, ModelSpec};
 use protocol::transport::Endpoint;
 use std::sync::Arc;
@@ -46,10 +46,16 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     probe_pools(&ground, &config.models, &pools);
     let count = peers.clone();
     ground.facts.health.shows_nodes(move || count.checks());
-    let facts = ground.facts.clone();
-    let site = Site { facts: facts.clone(), peers };
     ground.shows_actor("enrolment");
     let enrolment = Enrolment::new(&ground.credentials, None);
+    let core = core(&ground, &enrolment);
+    ground.facts.core = Some(core.clone());
+    ground.needs_actor("core");
+    let addr = config.advertise.map_or(format!(":{}", endpoint.local_addr()?.port()), |addr| addr.to_string());
+    let meter = LoadMeter::new(ground.facts.node.clone(), ground.facts.boot, addr, pools.clone());
+    let links = Links::to_relays(&config.link.relay, &ground);
+    let facts = ground.facts.clone();
+    let site = Site { facts: facts.clone(), peers };
     let desk = Some(Desk { models, books });
     let served = Served { site: site.clone(), store: None, desk, enrolment: Some(enrolment.clone()) };
     let gateway = Gateway::new(endpoint.clone(), served);
@@ -74,18 +80,12 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
         children.push(terms.service("https", move |cx| https.clone().run(cx)));
     }
     let (node, health) = (facts.node.name.clone(), facts.health.clone());
-    let mut issues = Issues::Nobody;
-    if let Some(relay) = config.link.relay {
-        let link = Link::new(vec![relay], Role::Relay);
-        issues = Issues::Relay(link.connections());
-        let probe = link.clone();
-        ground.facts.health.shows("relay-link", move || probe.finding());
-        children.push(terms.service("relay-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));
-    }
+    let issues = links.first().map_or(Issues::Nobody, Issues::Relay);
     let renewal = Renewal::new(ground.credentials, issues);
     let certificate = renewal.clone();
     health.shows("certificate", move || certificate.finding());
     children.push(terms.service("renewal", move |cx| renewal.clone().run(cx)));
+    children.extend(links.children(core, Some(Arc::new(move || meter.read())), &endpoint, &facts, &terms));
     Ok(terms.tree(node, children))
 }
 

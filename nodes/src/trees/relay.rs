@@ -1,5 +1,6 @@
 //! A relay: the record of what happened, and the way to it.
 
+use super::links::{Links, core};
 use super::terms::Terms;
 use crate::launch::Ground;
 use actors::api::http::Http;
@@ -19,12 +20,16 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
     let endpoint = Endpoint::listen(config.listen.quic, &ground.credentials)?;
     let terms = Terms::new(&config.supervision);
     ground.facts.allow_faults = terms.allow_faults();
-    for class in ["store", "peers", "gateway"] {
+    for class in ["store", "peers", "gateway", "core"] {
         ground.needs_actor(class);
     }
     ground.shows_actor("enrolment");
     let enrolment = enrolment(&config, &ground)?;
-    let issues = if enrolment.issues() { Issues::Here(enrolment.clone()) } else { Issues::Nobody };
+    let core = core(&ground, &enrolment);
+    ground.facts.core = Some(core.clone());
+    let links = Links::to_relays(&config.link.relays, &ground);
+    let asked = links.first().map_or(Issues::Nobody, Issues::Relay);
+    let issues = if enrolment.issues() { Issues::Here(enrolment.clone()) } else { asked };
     let renewal = Renewal::new(ground.credentials.clone(), issues);
     let (store, peers, facts) = (EventStore::new(), Peers::default(), ground.facts);
     let (count, record, disk) = (peers.clone(), store.clone(), config.node.data_dir.clone());
@@ -36,14 +41,14 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
     let site = Site { facts: facts.clone(), peers };
     let (fabric, let_in) = (config.node.data_dir.join("fabric.redb"), Some(enrolment.clone()));
     let served = Served { site: site.clone(), store: Some(store.clone()), desk: None, enrolment: let_in };
-    let gateway = Gateway::new(endpoint, served);
+    let gateway = Gateway::new(endpoint.clone(), served);
     let http = Http::bind(config.node.http, site, ground.recorder, Some(store.clone()))?;
     let https = config.listen.https.map(|addr| Https::bind(addr, &ground.credentials, http.clone())).transpose()?;
     let (file, notify, proxies) = (config.node.data_dir.join("events.redb"), ground.notify, gateway.clone());
-    let node = facts.node.name.clone();
+    let (node, health) = (facts.node.name.clone(), facts.health.clone());
     let mut children = vec![
         // What is said to the manager of this process is said as long as anything runs.
-        terms.service("health", move |cx| readiness::keep(facts.health.clone(), notify.clone(), cx)),
+        terms.service("health", move |cx| readiness::keep(health.clone(), notify.clone(), cx)),
         terms.store(store.child(file)),
         // Ahead of the gateway: who is revoked is known before anybody comes in.
         terms.store(enrolment.child(fabric)),
@@ -56,6 +61,7 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
     if let Some(https) = https {
         children.push(terms.service("https", move |cx| https.clone().run(cx)));
     }
+    children.extend(links.children(core, None, &endpoint, &facts, &terms));
     Ok(terms.tree(&node, children))
 }
 

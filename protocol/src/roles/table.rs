@@ -175,6 +175,8 @@ table! {
         Route::Inference => "/api/v1/inference":
             Edge from Local, Relay from Local | Operator | Viewer, Gpu from Local | Operator | Viewer;
         Route::Events => "/api/v1/events": Relay from Local | Operator | Viewer;
+        // Core nodes of every tenant are in it.
+        Route::Core => "/api/v1/core": Relay from Local, Gpu from Local;
     }
 }
 
@@ -190,10 +192,11 @@ pub enum Route {
     Failures,
     Inference,
     Events,
+    Core,
 }
 
 impl Route {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Health,
         Self::Live,
         Self::Ready,
@@ -203,6 +206,7 @@ impl Route {
         Self::Failures,
         Self::Inference,
         Self::Events,
+        Self::Core,
     ];
 
     pub fn path(self) -> &'static str {

@@ -65,6 +65,7 @@ pub const ALLOWED: &[(&str, &[(&str, &str)])] = &[
     ("http /api/v1/failures", PAGE),
     ("http /api/v1/inference", PAGE),
     ("http /api/v1/events", &[("relay", "local operator viewer")]),
+    ("http /api/v1/core", &[("relay", "local"), ("gpu", "local")]),
 ];
 
 const PAGE: &[(&str, &str)] =

@@ -5,17 +5,20 @@
 
 use super::proxy::HELLO_WITHIN;
 use super::refuse;
+use crate::fabric::directory;
 use crate::fabric::facts::{Outcome, SOFTWARE};
 use crate::fabric::peers::{Call, Peers};
 use crate::fabric::refusals;
 use crate::fabric::site::Site;
 use protocol::admin::{FailureRecord, NodeSnapshot};
+use protocol::core::GpuNode;
 use protocol::link::{Down, Up};
 use protocol::roles::{self, Denied, Listed};
-use protocol::transport::{CloseCode, Connection, Rx, SendError, Tx};
-use protocol::{Identity, Role};
+use protocol::transport::{CloseCode, Connection, Rx, SendError, Tx, Version};
+use protocol::{Identity, Role, TenantId};
 use std::collections::BTreeMap;
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -36,7 +39,9 @@ pub(super) async fn serve(site: &Site, connection: Connection, mut tx: Tx, mut r
     }
     site.peers.arrive(&connection, boot, software, calls);
     let here = Presence { peers: &site.peers, connection: &connection };
-    let reason = match converse(&mut tx, &mut rx, &mut called, site.facts.node.role, connection.peer()).await {
+    let mut gpus = Gpus::of(site, &connection);
+    let heard = Heard { here: site.facts.node.role, peer: connection.peer() };
+    let reason = match converse(&mut tx, &mut rx, &mut called, &mut gpus, heard).await {
         Ended::Said(reason) => reason,
         Ended::Denied(denied) => {
             refusals::denied(connection.peer(), &denied);
@@ -53,6 +58,54 @@ enum Ended {
     Said(String),
     /// The peer said what its role may not say here.
     Denied(Denied),
+}
+
+/// Whose words these are, and where they are heard.
+#[derive(Clone, Copy)]
+struct Heard<'a> {
+    here: Role,
+    peer: &'a Identity,
+}
+
+/// The gpu nodes that one peer is told of, if it is an edge of a relay.
+struct Gpus(Option<Directory>);
+
+struct Directory {
+    all: watch::Receiver<Arc<Vec<GpuNode>>>,
+    edge: TenantId,
+    site: TenantId,
+    told: Option<Vec<GpuNode>>,
+}
+
+impl Gpus {
+    fn of(site: &Site, connection: &Connection) -> Self {
+        let peer = connection.peer();
+        let speaks = peer.role == Role::Edge && connection.version() >= Version::FABRIC;
+        let (edge, here) = (peer.tenant.clone(), &site.facts.node);
+        let core = site.facts.core.as_ref().filter(|_| speaks && here.role == Role::Relay);
+        Self(core.map(|core| {
+            let mut all = core.directory().list();
+            // Whoever comes is told what there is.
+            all.mark_changed();
+            Directory { all, edge, site: here.tenant.clone(), told: None }
+        }))
+    }
+
+    /// The next list that differs for this peer. Cancel-safe.
+    async fn next(&mut self) -> Vec<GpuNode> {
+        let Some(directory) = &mut self.0 else { return std::future::pending().await };
+        loop {
+            if directory.all.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let all = directory.all.borrow_and_update().clone();
+            let list = directory::for_edge(&all, &directory.edge, &directory.site);
+            if directory.told.as_ref() != Some(&list) {
+                directory.told = Some(list.clone());
+                return list;
+            }
+        }
+    }
 }
 
 /// Whatever ends the control stream, the peer is no longer listed as linked.
@@ -74,7 +127,13 @@ impl Drop for Presence<'_> {
 }
 
 /// Passes calls to the peer and answers back, until the stream ends; says why it did.
-async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Call>, here: Role, peer: &Identity) -> Ended {
+async fn converse(
+    tx: &mut Tx,
+    rx: &mut Rx,
+    called: &mut mpsc::Receiver<Call>,
+    gpus: &mut Gpus,
+    heard: Heard<'_>,
+) -> Ended {
     let said = |reason: &str| Ended::Said(reason.to_owned());
     let mut out = Out::default();
     loop {
@@ -88,9 +147,14 @@ async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Call>, h
                 }
                 Err(lost) => return said(&lost.to_string()),
             },
+            list = gpus.next() => match tx.send(&Down::Directory(list)).await {
+                Ok(()) => {}
+                Err(error @ (SendError::TooLarge { .. } | SendError::Unfit(_))) => warn!("the directory is not told: {error}"),
+                Err(lost) => return said(&lost.to_string()),
+            },
             message = rx.recv::<Up>() => match message {
                 Ok(Some(up)) => {
-                    if let Err(denied) = roles::check(here, peer.role, up.row()) {
+                    if let Err(denied) = roles::check(heard.here, heard.peer.role, up.row()) {
                         return Ended::Denied(denied);
                     }
                     match up {
@@ -256,7 +320,10 @@ mod tests {
         let (_, mut tx, mut rx) = relay.accept_bi().await.expect("a stream").open().await.expect("says what it is");
         let (calls, mut called) = mpsc::channel(CALLS_WAITING_MAX);
         let yard = edge_identity();
-        let conversing = tokio::spawn(async move { converse(&mut tx, &mut rx, &mut called, Role::Relay, &yard).await });
+        let conversing = tokio::spawn(async move {
+            let heard = Heard { here: Role::Relay, peer: &yard };
+            converse(&mut tx, &mut rx, &mut called, &mut Gpus(None), heard).await
+        });
 
         let (too_large, refused) = failures(MESSAGE_BYTES_MAX);
         let (fits, answer) = failures(10);

@@ -150,7 +150,12 @@ impl Proxy {
                 Some(enrolment) => enrolment.renew(&connection, tx, rx).await,
                 None => refuse(&connection, CloseCode::Refused, "this node renews no certificates"),
             },
-            Open::Core | Open::Clip { .. } => {
+            Open::Core => match &self.served.site.facts.core {
+                // The session ends with the stream, and the peer opens another; the connection goes on.
+                Some(core) => core.accept(&connection, tx, rx).await,
+                None => refuse(&connection, CloseCode::Refused, "this node is in no core"),
+            },
+            Open::Clip { .. } => {
                 refuse(&connection, CloseCode::Refused, &format!("this node serves no {} stream", open.name()));
             }
         }
