@@ -7,6 +7,7 @@
 //! Every frame submitted ends as exactly one of `ok | shed | expired | failed`, and both ends keep books.
 
 mod aim;
+mod answers;
 pub mod asker;
 pub mod batcher;
 pub mod books;

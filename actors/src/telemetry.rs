@@ -8,7 +8,9 @@
 //! a peer the peer.
 
 mod classes;
+pub mod machine;
 pub mod process;
+pub mod sampler;
 mod zeros;
 
 use classes::Classes;
@@ -109,9 +111,18 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "watchtree_events_total", "An event began or ended, by phase."),
     (Counter, "watchtree_outbox_accepted_total", "An entry was accepted: it is on this edge's disk."),
     (Counter, "watchtree_outbox_acked_total", "An entry was acknowledged by the relay."),
-    (Counter, "watchtree_outbox_dropped_total", "The oldest entry made room in a full outbox."),
+    (
+        Counter,
+        "watchtree_outbox_dropped_total",
+        "The oldest entry of the lowest severity made room in a full outbox, by severity.",
+    ),
     (Counter, "watchtree_outbox_refused_total", "An event was not accepted because the disk is full."),
     (Gauge, "watchtree_outbox_unacked_events", "Entries accepted that the relay has not acknowledged."),
+    (
+        Gauge,
+        "watchtree_outbox_oldest_seconds",
+        "How long the oldest entry that the relay has not acknowledged has waited.",
+    ),
     (Histogram, "watchtree_outbox_commit_seconds", "One commit of the outbox, for all that pushed meanwhile."),
     (Histogram, "watchtree_record_commit_seconds", "One commit of the record, for all edges that sent meanwhile."),
     (
@@ -135,6 +146,26 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (Gauge, "watchtree_core_directory_nodes", "Gpu nodes in a relay's directory."),
     (Gauge, "watchtree_peer_linked", "1 while this peer is linked to this node, 0 since it is gone, by its name."),
+    (Counter, "watchtree_telemetry_messages_total", "A node told this one how it is."),
+    (
+        Counter,
+        "watchtree_datagrams_dropped_total",
+        "A datagram was dropped, by what: garbled, too many, or of a kind that nothing here uses.",
+    ),
+    (Gauge, "watchtree_fleet_nodes", "Nodes that this one knows, itself included, by role and state."),
+    (
+        Gauge,
+        "watchtree_fleet_cameras",
+        "Cameras of all nodes, by state: on line, or off line, blind or of a node that is down.",
+    ),
+    (
+        Gauge,
+        "watchtree_fleet_spool_waiting",
+        "Entries that wait on edges for the relay, of all edges together, as last told.",
+    ),
+    (Gauge, "watchtree_fleet_spool_oldest_seconds", "How long the oldest entry waits on any edge that is not down."),
+    (Gauge, "watchtree_fleet_clock_skew_seconds_max", "The most that the clock of a node that is not down is off."),
+    (Counter, "watchtree_fleet_history_restarts_total", "The telemetry history was deleted and begun afresh."),
     (Gauge, "watchtree_link_up", "1 while the link to this upstream is up, by its role."),
     (Counter, "watchtree_link_failures_total", "A link was lost or could not be made, by the upstream's role."),
     (

@@ -7,6 +7,7 @@ use crate::env::Vars;
 use crate::fault::Faults;
 use crate::reader::{Reader, Section};
 use crate::supervision::{self, Supervision};
+use protocol::CameraId;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
@@ -162,7 +163,9 @@ fn cameras(root: &mut Section) -> Vec<Camera> {
     for (index, mut s) in root.sections("cameras").into_iter().enumerate() {
         // A camera that is wrong has left its faults; the others are still looked at.
         let Some(camera) = camera::read(&mut s) else { continue };
-        if let Some(first) = first_of.get(&camera.id) {
+        if camera.id.as_str() == CameraId::OUTBOX {
+            s.fault("id", "\"outbox\"", "choose another: what the edge says of its outbox has this id");
+        } else if let Some(first) = first_of.get(&camera.id) {
             let way_out = format!("choose another: cameras.{first} has this id");
             s.fault("id", &format!("\"{}\"", camera.id), &way_out);
         } else {

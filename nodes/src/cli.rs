@@ -15,6 +15,7 @@ mod credentials;
 mod enrol;
 mod events;
 mod failures;
+mod fleet;
 mod follow;
 mod gather;
 mod inventory;

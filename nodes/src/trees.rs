@@ -1,6 +1,7 @@
 //! What runs on which node; each tree in one literal, so that start order is reading order.
 
 pub mod edge;
+mod fleet;
 pub mod gpu;
 mod links;
 pub mod relay;

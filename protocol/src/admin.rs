@@ -70,7 +70,8 @@ pub struct NodeHealth {
     pub state: HealthState,
     /// When it came into this state.
     pub since: Timestamp,
-    /// Why it is not healthy, the most important first; empty if it is.
+    /// Why it is not healthy, the most important first, at most [`limits::HEALTH_REASONS_MAX`]. Of one that is: what is
+    /// worth knowing all the same.
     pub reasons: Vec<String>,
     pub software: String,
     /// Round-trip time of its link; `None` while it has none.
@@ -79,6 +80,19 @@ pub struct NodeHealth {
     pub clock_skew_ms: Option<i64>,
     /// Its newest; `None` before the first.
     pub telemetry: Option<Box<Telemetry>>,
+}
+
+impl NodeHealth {
+    /// Cut to what a message of [`limits::FLEET_MAX`] has room for; those left out are counted.
+    pub fn short(mut self) -> Self {
+        let all = self.reasons.len();
+        if all > limits::HEALTH_REASONS_MAX {
+            self.reasons.truncate(limits::HEALTH_REASONS_MAX - 1);
+            self.reasons.push(format!("and {} more", all - self.reasons.len()));
+        }
+        self.reasons.iter_mut().for_each(|reason| *reason = limits::short_text(reason));
+        self
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -92,6 +106,8 @@ pub enum HealthState {
 }
 
 impl HealthState {
+    pub const ALL: [Self; 3] = [Self::Healthy, Self::Degraded, Self::Down];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",

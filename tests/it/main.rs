@@ -6,6 +6,7 @@ mod cli;
 mod enrolment;
 mod exactly_once;
 mod first_light;
+mod fleet_health;
 mod health;
 mod onlookers;
 mod parity;

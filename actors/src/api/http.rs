@@ -3,12 +3,14 @@
 //!   GET /health /health/live /health/ready /health/deep     GET /metrics
 //!   GET /api/v1/tree   GET /api/v1/failures   (?path=, and ?node= for those linked to this node)
 //!   GET /api/v1/inference   GET /api/v1/events (relay)   GET /api/v1/core (relay, gpu node)
+//!   GET /api/v1/nodes   GET /api/v1/nodes/history?node= (relay)
 //!
 //!   role table ──▶ router ──▶ gate (who asks?) ──▶ handlers      here for this machine, in `https` for people elsewhere
 //!
 //! Stops when: it does not answer itself.  On restart: goes on with the same socket, whoever else still holds it.
 //! Loopback alone: whoever is on this machine needs no login.
 
+mod fleet;
 mod gate;
 mod health;
 mod members;
@@ -121,6 +123,8 @@ fn handler(route: Route) -> MethodRouter<Http> {
         Route::Inference => get(inference),
         Route::Events => get(record::events),
         Route::Core => get(members::core),
+        Route::Nodes => get(fleet::nodes),
+        Route::NodesHistory => get(fleet::history),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::api::health::{self, Check, Health};
 use crate::camera::coverage::Coverages;
 use crate::events::outbox::Outbox;
 use crate::fabric::core::Core;
+use crate::fleet::Fleet;
 use crate::telemetry::process;
 use protocol::admin::{ActorStatus, FailureRecord, NodeSnapshot};
 use protocol::core::GpuNode;
@@ -53,6 +54,8 @@ pub struct Facts {
     pub directory: watch::Sender<Option<Vec<GpuNode>>>,
     /// On an edge: who looks at which camera.
     pub coverage: Coverages,
+    /// How this node is, and those linked to it.
+    pub fleet: Fleet,
     /// Operators may make actors of this node fail, for drills.
     pub allow_faults: bool,
     /// The node as a whole stops, not one of its actors.
@@ -62,6 +65,7 @@ pub struct Facts {
 impl Facts {
     pub fn new(node: Identity, roll: Roll, health: Health) -> Self {
         let (boot, up_since) = (Epoch::random(), Timestamp::now());
+        let fleet = Fleet::new(node.clone(), SOFTWARE);
         Self {
             node,
             boot,
@@ -73,6 +77,7 @@ impl Facts {
             core: None,
             directory: watch::Sender::new(None),
             coverage: Coverages::default(),
+            fleet,
             allow_faults: false,
             stopping: Arc::default(),
         }

@@ -14,7 +14,8 @@ use futures_util::stream::FuturesUnordered;
 use protocol::admin::Steered;
 use protocol::link::{Down, Open, Up};
 use protocol::roles::{self, Denied, Listed};
-use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx};
+use protocol::telemetry::Telemetry;
+use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx, Version};
 use protocol::{Act, Identity, Role};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -53,6 +54,8 @@ struct Shared {
     upstreams: watch::Sender<Vec<config::HostPort>>,
     role: Role,
     connection: watch::Sender<Option<Connection>>,
+    /// How this node is; only the newest is of use.
+    telemetry: watch::Sender<Option<Arc<Telemetry>>>,
     /// Held over whatever is said or published: of two incarnations, the later has the word.
     said: Mutex<Said>,
 }
@@ -67,7 +70,7 @@ impl Link {
     pub fn new(upstreams: Vec<config::HostPort>, role: Role) -> Self {
         let said = Mutex::new(Said { turns: 0, state: "not dialled yet".to_owned() });
         let (upstreams, connection) = (watch::Sender::new(upstreams), watch::Sender::new(None));
-        Self(Arc::new(Shared { upstreams, role, connection, said }))
+        Self(Arc::new(Shared { upstreams, role, connection, telemetry: watch::Sender::new(None), said }))
     }
 
     /// Dials these from now on; a connection to one that is not among them ends.
@@ -77,6 +80,21 @@ impl Link {
             *now = upstreams;
             is_new
         });
+    }
+
+    /// Sends it to the peer if the link is up and the peer knows what it is. Newest wins, and none is sent late.
+    pub fn tell(&self, telemetry: Telemetry) {
+        self.0.telemetry.send_replace(Some(Arc::new(telemetry)));
+    }
+
+    /// What is told from now on.
+    pub(crate) fn news(&self) -> watch::Receiver<Option<Arc<Telemetry>>> {
+        self.0.telemetry.subscribe()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shows_for_tests(&self, connection: Connection) {
+        self.0.connection.send_replace(Some(connection));
     }
 
     /// `Some` while the link is up.
@@ -225,8 +243,10 @@ impl<'a> Turn<'a> {
         let state = format!("linked to {peer} at {upstream}");
         cx.place.note(state.clone());
         away.back(&upstream);
+        // Ahead of whoever sees that the link is up, and tells.
+        let news = (connection.version() >= Version::FABRIC).then(|| self.link.news());
         let up = self.publish(&connection, state);
-        let serving = Box::pin(serve(connection.clone(), tx, rx, facts.clone(), cx.clone()));
+        let serving = Box::pin(serve(connection.clone(), tx, rx, news, facts.clone(), cx.clone()));
         Live { upstream, connection, serving, _up: up }
     }
 
@@ -363,9 +383,16 @@ async fn greet(connection: &Connection, facts: &Facts) -> Result<(Tx, Rx), Strin
 }
 
 /// Serves the peer until its connection ends: why it did, or `None` if the node stops.
-async fn serve(connection: Connection, mut tx: Tx, mut rx: Rx, facts: Facts, cx: ServiceCx) -> Option<String> {
+async fn serve(
+    connection: Connection,
+    mut tx: Tx,
+    mut rx: Rx,
+    mut news: News,
+    facts: Facts,
+    cx: ServiceCx,
+) -> Option<String> {
     tokio::select! {
-        reason = answer(&mut tx, &mut rx, &facts, connection.peer()) => {
+        reason = answer(&mut tx, &mut rx, &mut news, &facts, connection.peer()) => {
             // What the connection died of says more than what its stream did.
             let died = timeout(GOODBYE_WITHIN, connection.closed()).await;
             Some(died.unwrap_or_else(|_| {
@@ -393,7 +420,7 @@ async fn serve(connection: Connection, mut tx: Tx, mut rx: Rx, facts: Facts, cx:
 }
 
 /// Answers the peer's calls until the stream ends; says why it did.
-async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: &Identity) -> String {
+async fn answer(tx: &mut Tx, rx: &mut Rx, news: &mut News, facts: &Facts, upstream: &Identity) -> String {
     let (mut acts, mut ends) = (FuturesUnordered::new(), FuturesUnordered::new());
     loop {
         let answer = tokio::select! {
@@ -420,7 +447,7 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: &Identity) ->
                     false => not_steered(facts, call, &path, act, &by, TOO_MANY_ACTS),
                 },
                 Ok(Some(Down::Directory(list))) => {
-                    facts.told_directory(list, upstream);
+                    facts.told_directory(list, upstream.role);
                     continue;
                 }
                 Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
@@ -438,6 +465,7 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: &Identity) ->
                 Up::Steered { call, result }
             }
             Some(end) = ends.next(), if !ends.is_empty() => end,
+            telemetry = newest(news) => Up::Telemetry(telemetry),
         };
         match timeout(SENT_WITHIN, tx.send(&answer)).await {
             Ok(Ok(())) => {}
@@ -447,6 +475,23 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: &Identity) ->
             Err(_) => return format!("the peer took no answer within {} s", SENT_WITHIN.as_secs()),
         }
     }
+}
+
+/// Telemetry to be sent; `None` to a peer that does not know it.
+type News = Option<watch::Receiver<Option<Arc<Telemetry>>>>;
+
+/// The next that is told. Cancel-safe.
+async fn newest(news: &mut News) -> Box<Telemetry> {
+    while let Some(Ok(())) = match news {
+        Some(news) => Some(news.changed().await),
+        None => None,
+    } {
+        let told = news.as_mut().and_then(|news| news.borrow_and_update().clone());
+        if let Some(told) = told {
+            return Box::new(Telemetry::clone(&told));
+        }
+    }
+    std::future::pending().await
 }
 
 /// What the upstream's role may not say. An act is answered, and is on the audit log; anything else ends the link. A

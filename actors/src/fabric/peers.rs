@@ -86,6 +86,14 @@ impl Peers {
         self.lock().iter().map(|(id, peer)| peer.line(id)).collect()
     }
 
+    /// Of each link that is up: the packets that came over it, and its round-trip time.
+    pub fn links(&self) -> Vec<(Identity, u64, Duration)> {
+        let look = |connection: &Connection| (connection.stats().udp_rx.datagrams, connection.rtt());
+        let peers = self.lock();
+        let up = peers.iter().filter_map(|(id, peer)| Some((id, look(&peer.link.as_ref()?.0))));
+        up.map(|(id, (packets, rtt))| (id.clone(), packets, rtt)).collect()
+    }
+
     /// All that are remembered.
     pub fn ids(&self) -> Vec<Identity> {
         self.lock().keys().cloned().collect()

@@ -70,6 +70,11 @@ impl Site {
         std::iter::once(here).chain(peers).collect()
     }
 
+    /// This node is seen by everybody who may look.
+    pub fn sees(&self, sees: &Sees, node: &Identity) -> bool {
+        *node == self.facts.node || sees.node(node)
+    }
+
     fn nodes(&self, sees: &Sees) -> Vec<Identity> {
         let peers = self.peers.ids().into_iter().filter(|peer| sees.node(peer));
         std::iter::once(self.facts.node.clone()).chain(peers).collect()

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub struct Pair {
     relay: Endpoint,
     yard: Endpoint,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Pair {
@@ -25,7 +25,12 @@ impl Pair {
         ca::init(&dir.path().join("ca"), "test").expect("a CA");
         let relay = Endpoint::listen((Ipv4Addr::LOCALHOST, 0).into(), &credentials(&dir, "main/relay/hub"));
         let yard = Endpoint::dialer(&credentials(&dir, dialler)).expect("a socket");
-        Self { relay: relay.expect("listens"), yard, _dir: dir }
+        Self { relay: relay.expect("listens"), yard, dir }
+    }
+
+    /// Of one more node of the same authority; once for each.
+    pub fn credentials(&self, who: &str) -> Credentials {
+        credentials(&self.dir, who)
     }
 
     /// A new connection: the edge's end of it, and the relay's.

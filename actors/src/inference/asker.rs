@@ -8,11 +8,13 @@
 //! Stops when: it panics.  On restart: the verdicts stream is opened again; frames that were out with that node fail.
 
 use super::aim::{Aim, PLACES};
+use super::answers::Answers;
 use super::books::Journal;
 use crate::fabric::link::Link;
 use protocol::camera::Frame;
 use protocol::frame::{Ledger, LedgerState, Tally};
 use protocol::link::{AskerDown, AskerUp, Open};
+use protocol::telemetry::InferenceFigures;
 use protocol::transport::{Connection, Rx, Tx};
 use protocol::{CameraId, Epoch, FrameHeader, Outcome, Priority, Timestamp, Verdict};
 use std::collections::HashMap;
@@ -39,6 +41,8 @@ struct Shared {
     epoch: Epoch,
     edge: String,
     books: Mutex<Books>,
+    /// Since this node's last telemetry.
+    answers: Answers,
     aim: Mutex<Aim>,
     began: Instant,
     places: [Place; PLACES],
@@ -78,8 +82,9 @@ impl Asker {
     /// `epoch` is the process's own; `edge` is who asks, for the books. Frames go to one of the two that `links` link to.
     pub fn new(epoch: Epoch, edge: String, links: [Link; PLACES]) -> Self {
         let places = links.map(|link| Place { link, ready: watch::Sender::new(None) });
-        let (books, aim, began) = (Mutex::default(), Mutex::default(), Instant::now());
-        Self(Arc::new(Shared { epoch, edge, books, aim, began, places }))
+        let (books, answers) = (Mutex::default(), Answers::default());
+        let (aim, began) = (Mutex::default(), Instant::now());
+        Self(Arc::new(Shared { epoch, edge, books, answers, aim, began, places }))
     }
 
     /// It is linked, and gave a verdict in time when it was asked last.
@@ -94,6 +99,7 @@ impl Asker {
 
     /// By its deadline and a little.
     pub async fn judge(&self, question: Question) -> Judged {
+        self.0.answers.asked();
         let up = std::array::from_fn(|place| self.is_up(place));
         let place = self.aim().pick(self.now(), up);
         let connection =
@@ -102,8 +108,11 @@ impl Asker {
             let reason = format!("no link to a gpu node: {}", self.0.places[0].link.state());
             return Judged { node: String::new(), outcome: self.submit(0).settle(Outcome::Failed { reason }) };
         };
-        let mut entry = self.submit(place);
+        let (mut entry, asked) = (self.submit(place), Instant::now());
         let outcome = self.ask(&connection, &mut entry, &question).await;
+        if matches!(outcome, Outcome::Ok { .. }) {
+            self.0.answers.took(asked.elapsed());
+        }
         if self.aim().saw(self.now(), place, &outcome) {
             let (node, why) = (connection.peer(), outcome.kind());
             tracing::warn!(%node, why, "gpu node is suspect: the other one is asked");
@@ -160,6 +169,12 @@ impl Asker {
     pub fn ledger(&self) -> Ledger {
         let tally = self.lock().tally;
         Ledger { asker: self.0.epoch, edge: self.0.edge.clone(), state: LedgerState::Open, tally }
+    }
+
+    /// For telemetry, which is the one that asks: the mean is of the answers since it last did.
+    pub fn figures(&self) -> InferenceFigures {
+        let waiting = self.lock().tally.in_flight;
+        self.0.answers.figures(waiting)
     }
 
     /// The service of one place: keeps a verdicts stream open on whatever connection there is.

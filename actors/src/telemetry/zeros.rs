@@ -17,6 +17,8 @@ const RESTARTS_BESIDE: Values = &["sibling", "steered"];
 const JOINS: Values =
     &["joined", "used", "expired", "tampered", "role", "revoked", "no_authority", "garbled", "busy", "unwell"];
 const RENEWALS: Values = &["renewed", "revoked", "no_authority", "garbled", "busy", "unwell"];
+const SEVERITIES: Values = &["low", "normal", "high", "critical"];
+
 const OUTCOMES: Values = &["ok", "shed", "expired", "failed"];
 
 /// By class of the actor that counts it: metric, and its one label with its values.
@@ -28,7 +30,7 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("asker", "watchtree_inference_suspects_total", Some(("outcome", &["expired", "failed"]))),
     ("outbox", "watchtree_outbox_accepted_total", None),
     ("outbox", "watchtree_outbox_acked_total", None),
-    ("outbox", "watchtree_outbox_dropped_total", None),
+    ("outbox", "watchtree_outbox_dropped_total", Some(("severity", SEVERITIES))),
     ("outbox", "watchtree_outbox_refused_total", None),
     ("store", "watchtree_record_entries_total", None),
     ("store", "watchtree_record_duplicates_total", None),
@@ -48,6 +50,9 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("renewal", "watchtree_certificate_renewals_total", Some(("result", &["renewed", "no_authority", "failed"]))),
     ("core", "watchtree_core_calls_total", Some(("outcome", &["ok", "unanswered", "too_large", "unreadable"]))),
     ("core", "watchtree_core_sessions_ended_total", Some(("reason", &["silent", "name", "stranger"]))),
+    ("gateway", "watchtree_datagrams_dropped_total", Some(("what", &["garbled", "too_many", "unused"]))),
+    ("gateway", "watchtree_telemetry_messages_total", None),
+    ("fleet", "watchtree_fleet_history_restarts_total", None),
     // Every node has one.
     ("http", "watchtree_failures_unwritten_total", None),
     ("http", "watchtree_steered_total", Some(("act", &["restart", "park", "resume", "inject"]))),
@@ -167,7 +172,10 @@ fn counted_by(class: &str) {
         "session" => drop(metrics::histogram!("watchtree_camera_first_frame_seconds")),
         "relay-link" => drop(metrics::gauge!("watchtree_link_up", "upstream" => "relay")),
         "gpu-link" => drop(metrics::gauge!("watchtree_link_up", "upstream" => "gpu")),
-        "outbox" => drop(metrics::histogram!("watchtree_outbox_commit_seconds")),
+        "outbox" => {
+            let _ = metrics::histogram!("watchtree_outbox_commit_seconds");
+            let _ = metrics::gauge!("watchtree_outbox_oldest_seconds");
+        }
         "store" => drop(metrics::histogram!("watchtree_record_commit_seconds")),
         _ => {}
     }
@@ -195,6 +203,11 @@ mod tests {
     fn a_camera_is_named_by_its_sessions_path() {
         assert_eq!(camera_of("yard/cameras/door/session", "session"), Some("door"));
         assert_eq!(camera_of("yard/cameras/door/watch", "watch"), None);
+    }
+
+    #[test]
+    fn severities_are_spelt_as_they_are_counted() {
+        assert_eq!(SEVERITIES, protocol::Severity::ALL.map(protocol::Severity::as_str));
     }
 
     #[test]

@@ -60,14 +60,18 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List the nodes: those asked, and those linked to them, and whether each does its job
+    /// List the nodes: the relays asked, and those linked to them, and how each is
     #[command(after_help = "\
-STATE is `self` for a node that was asked, else `linked` or `gone`; SINCE says for how long. READY is whether
-it does its job, and behind it what it lacks; `?` if it did not say.\n
+STATE is as the relay judges it: healthy, degraded or down, SINCE when, and below each line why. FREE is room
+on the disk with its data, CAMERAS those that see of all, SPOOL what waits there for the relay; SKEW shows
+where a clock is off by a second or more. On a narrow terminal MEM goes first, then CPU and RTT.
+A node that judges nobody, such as a gpu node or an older relay, lists who is linked, what each lacks, and
+whether it is READY.
+
 Examples:
   watchtree nodes
-  watchtree nodes --connect hub.example:7443,gpu.example:7444
-  watchtree nodes -o json | jq '.[] | select(.ready | not)'")]
+  watchtree nodes --connect hub.example:7443,hub-2.example:7443
+  watchtree nodes -o json | jq '.[] | select(.state != \"healthy\") | .node.name, .reasons'")]
     Nodes(NodesArgs),
     /// Draw every actor of every node: its state, restarts, and why it last failed
     #[command(after_help = "\

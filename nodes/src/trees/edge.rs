@@ -1,5 +1,6 @@
 //! An edge: cameras, tracking, the outbox, links to a relay and a gpu node.
 
+use super::fleet;
 use super::spool::Spool;
 use super::terms::Terms;
 use crate::launch::Ground;
@@ -20,13 +21,14 @@ use actors::fabric::site::Site;
 use actors::inference::asker::{self, Asker};
 use actors::inference::books::Journal;
 use actors::inference::chooser;
+use actors::telemetry::sampler::Sampler;
 use actors::tracking::tracker::TrackerSettings;
 use actors::tracking::{Tracking, TrackingSettings};
 use anyhow::anyhow;
 use config::{Camera, Edge, Gpus};
 use protocol::Role;
 use protocol::camera::Source;
-use protocol::transport::Endpoint;
+use protocol::transport::{Credentials, Endpoint};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,6 +68,7 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
     ground.facts.health.shows("certificate", move || certificate.finding());
     let cameras = cameras(&config, &ground, &outbox, inference.as_ref(), &terms);
     let facts = ground.facts;
+    let sampler = sampler(&config, &facts, &ground.credentials, &relay, inference.as_ref());
     let site = Site { facts: facts.clone(), peers: Peers::default() };
     let http = Http::bind(config.node.http, site, ground.recorder, None)?;
     let queue = config.node.data_dir.join("outbox.redb");
@@ -89,12 +92,27 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
         terms.service("renewal", move |cx| renewal.clone().run(cx)),
         forward,
     ];
+    children.extend(fleet::children(&terms, sampler, Peers::default()));
     let node = facts.node.name.clone();
     if let Some(inference) = inference {
         children.extend(inference.children(&endpoint, &facts, &terms));
     }
     children.push(cameras.into());
     Ok(terms.tree(node, children))
+}
+
+fn sampler(
+    config: &Edge,
+    facts: &Facts,
+    credentials: &Credentials,
+    relay: &Link,
+    inference: Option<&Inference>,
+) -> Sampler {
+    let mut sampler = Sampler::new(facts.clone(), config.node.data_dir.clone(), credentials);
+    sampler.links = vec![relay.clone()];
+    let asker = inference.map(|inference| inference.asker.clone());
+    sampler.inference = asker.map(|asker| Arc::new(move || asker.figures()) as _);
+    sampler
 }
 
 /// An edge does its job while it can write down what happens, and while what it wrote has somewhere to go or room
@@ -113,7 +131,8 @@ fn probe_outbox(config: &Edge, ground: &Ground, outbox: &Outbox, relay: &Link) {
         let (outbox, relay, spool) = (outbox.clone(), relay.clone(), spool.clone());
         Box::pin(async move {
             let status = outbox.status().await.map_err(|error| format!("the outbox does not answer: {error}"))?;
-            spool.finding(&status, relay.finding(), Instant::now())
+            // Of the numbers between the two, those are no entries that a full outbox had to drop.
+            spool.finding(status.acked, outbox.waiting(), relay.finding(), Instant::now())
         })
     });
 }

@@ -1,5 +1,6 @@
 //! A gpu node: models in ports, fed by the frames of many edges. Works on a CPU too.
 
+use super::fleet;
 use super::links::{Links, core};
 use super::terms::Terms;
 use crate::launch::Ground;
@@ -17,6 +18,7 @@ use actors::inference::desk::Desk;
 use actors::inference::load::LoadMeter;
 use actors::inference::pool::{Models, Pool};
 use actors::inference::worker::Worker;
+use actors::telemetry::sampler::Sampler;
 use config::{Gpu, ModelEntry};
 use protocol::model::{MockCost, ModelSpec};
 use protocol::transport::Endpoint;
@@ -55,6 +57,8 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     let meter = LoadMeter::new(ground.facts.node.clone(), ground.facts.boot, addr, pools.clone());
     let links = Links::to_relays(&config.link.relay, &ground);
     let facts = ground.facts.clone();
+    let sampler = sampler(&config, &ground, &models, &links);
+    let [fleet, telemetry] = fleet::children(&terms, sampler, peers.clone());
     let site = Site { facts: facts.clone(), peers };
     let desk = Some(Desk { models, books });
     let served = Served { site: site.clone(), store: None, desk, enrolment: Some(enrolment.clone()) };
@@ -69,6 +73,8 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
         // What is said to the manager of this process is said as long as anything runs.
         terms.service("health", move |cx| readiness::keep(told.clone(), notify.clone(), cx)),
         terms.service("http", move |cx| http.clone().run(cx)),
+        fleet,
+        telemetry,
         terms.tree("workers", workers).into(),
         // Ahead of the gateway: who is revoked is known before anybody comes in.
         terms.store(enrolment.child(fabric)),
@@ -87,6 +93,13 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     children.push(terms.service("renewal", move |cx| renewal.clone().run(cx)));
     children.extend(links.children(core, Some(Arc::new(move || meter.read())), &endpoint, &facts, &terms));
     Ok(terms.tree(node, children))
+}
+
+fn sampler(config: &Gpu, ground: &Ground, models: &Models, links: &Links) -> Sampler {
+    let mut sampler = Sampler::new(ground.facts.clone(), config.node.data_dir.clone(), &ground.credentials);
+    let figures = models.clone();
+    (sampler.inference, sampler.links) = (Some(Arc::new(move || figures.figures())), links.all());
+    sampler
 }
 
 /// Those who judge for one model.

@@ -46,6 +46,11 @@ impl Links {
         self.0.first().map(|(_, link)| link.connections())
     }
 
+    /// Whom this node tells how it is.
+    pub fn all(&self) -> Vec<Link> {
+        self.0.iter().map(|(_, link)| link.clone()).collect()
+    }
+
     /// The core that spans these links, and the links themselves.
     pub fn children(
         self,
@@ -55,7 +60,7 @@ impl Links {
         facts: &Facts,
         terms: &Terms,
     ) -> Vec<Node> {
-        let links: Vec<Link> = self.0.iter().map(|(_, link)| link.clone()).collect();
+        let links = self.all();
         let service = terms.service("core", move |cx| core.clone().run(links.clone(), load.clone(), cx));
         let link = |(name, link): (String, Link)| {
             let (endpoint, facts) = (endpoint.clone(), facts.clone());

@@ -1,5 +1,6 @@
 //! A relay: the record of what happened, and the way to it.
 
+use super::fleet;
 use super::links::{Links, core};
 use super::terms::Terms;
 use crate::launch::Ground;
@@ -12,6 +13,7 @@ use actors::fabric::gateway::{Gateway, Served};
 use actors::fabric::peers::Peers;
 use actors::fabric::renewal::{Issues, Renewal};
 use actors::fabric::site::Site;
+use actors::telemetry::sampler::Sampler;
 use config::Relay;
 use protocol::transport::Endpoint;
 use supervision::Tree;
@@ -38,6 +40,10 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
     let certificate = renewal.clone();
     facts.health.shows("certificate", move || certificate.finding());
     facts.health.shows_nodes(move || count.checks());
+    facts.fleet.keeps_history(config.node.data_dir.join("telemetry"));
+    let mut sampler = Sampler::new(facts.clone(), config.node.data_dir.clone(), &ground.credentials);
+    sampler.links = links.all();
+    let [fleet, telemetry] = fleet::children(&terms, sampler, peers.clone());
     let site = Site { facts: facts.clone(), peers };
     let (fabric, let_in) = (config.node.data_dir.join("fabric.redb"), Some(enrolment.clone()));
     let served = Served { site: site.clone(), store: Some(store.clone()), desk: None, enrolment: let_in };
@@ -54,6 +60,8 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
         terms.store(enrolment.child(fabric)),
         terms.service("renewal", move |cx| renewal.clone().run(cx)),
         terms.service("http", move |cx| http.clone().run(cx)),
+        fleet,
+        telemetry,
         // Ahead of the gateway: it says goodbye to all peers at once, and then their proxies end.
         proxies.peers(terms.intensity()),
         terms.service("gateway", move |cx| gateway.clone().run(cx)),

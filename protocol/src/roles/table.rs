@@ -178,6 +178,9 @@ table! {
         Route::Events => "/api/v1/events": Relay from Local | Operator | Viewer;
         // Core nodes of every tenant are in it.
         Route::Core => "/api/v1/core": Relay from Local, Gpu from Local;
+        Route::Nodes => "/api/v1/nodes":
+            Edge from Local, Relay from Local | Operator | Viewer, Gpu from Local | Operator | Viewer;
+        Route::NodesHistory => "/api/v1/nodes/history": Relay from Local | Operator | Viewer;
     }
 }
 
@@ -194,10 +197,12 @@ pub enum Route {
     Inference,
     Events,
     Core,
+    Nodes,
+    NodesHistory,
 }
 
 impl Route {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Health,
         Self::Live,
         Self::Ready,
@@ -208,6 +213,8 @@ impl Route {
         Self::Inference,
         Self::Events,
         Self::Core,
+        Self::Nodes,
+        Self::NodesHistory,
     ];
 
     pub fn path(self) -> &'static str {

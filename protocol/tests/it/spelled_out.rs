@@ -66,6 +66,8 @@ pub const ALLOWED: &[(&str, &[(&str, &str)])] = &[
     ("http /api/v1/inference", PAGE),
     ("http /api/v1/events", &[("relay", "local operator viewer")]),
     ("http /api/v1/core", &[("relay", "local"), ("gpu", "local")]),
+    ("http /api/v1/nodes", PAGE),
+    ("http /api/v1/nodes/history", &[("relay", "local operator viewer")]),
 ];
 
 const PAGE: &[(&str, &str)] =

@@ -1,7 +1,8 @@
 //! Control: the accepting end of a peer's control stream: hello, then calls and their answers.
 //!
 //!   peers ──call──▶ [control] ══Snapshot, Failures, Steer══▶ link of the peer
-//!         ◀─answer─           ◀═════════════════════════════
+//!         ◀─answer─     │     ◀═════════════════════════════
+//!   fleet ◀─telemetry───┘
 
 use super::proxy::HELLO_WITHIN;
 use super::refuse;
@@ -10,6 +11,7 @@ use crate::fabric::facts::{Outcome, SOFTWARE};
 use crate::fabric::peers::{Call, Peers};
 use crate::fabric::refusals;
 use crate::fabric::site::Site;
+use crate::fleet::{Fleet, board};
 use protocol::admin::{FailureRecord, NodeSnapshot};
 use protocol::core::GpuNode;
 use protocol::link::{Down, Up};
@@ -26,6 +28,8 @@ use tracing::warn;
 const CALLS_WAITING_MAX: usize = 8;
 /// Calls that were sent and not answered. When full, the oldest is given up: who asked has done so long ago.
 const CALLS_OUT_MAX: usize = 16;
+/// Why a peer that said goodbye is gone.
+const IN_GOOD_ORDER: &str = "it stopped in good order";
 
 pub(super) async fn serve(site: &Site, connection: Connection, mut tx: Tx, mut rx: Rx) {
     let hello = timeout(HELLO_WITHIN, rx.recv::<Up>()).await;
@@ -37,10 +41,12 @@ pub(super) async fn serve(site: &Site, connection: Connection, mut tx: Tx, mut r
     if tx.send(&welcome).await.is_err() {
         return;
     }
+    let fleet = &site.facts.fleet;
+    fleet.arrived(&connection, boot, &software);
     site.peers.arrive(&connection, boot, software, calls);
-    let here = Presence { peers: &site.peers, connection: &connection };
+    let here = Presence { peers: &site.peers, fleet, connection: &connection };
     let mut gpus = Gpus::of(site, &connection);
-    let heard = Heard { here: site.facts.node.role, peer: connection.peer() };
+    let heard = Heard { here: site.facts.node.role, peer: connection.peer(), fleet };
     let reason = match converse(&mut tx, &mut rx, &mut called, &mut gpus, heard).await {
         Ended::Said(reason) => reason,
         Ended::Denied(denied) => {
@@ -65,6 +71,8 @@ enum Ended {
 struct Heard<'a> {
     here: Role,
     peer: &'a Identity,
+    /// Who is told how the peer is.
+    fleet: &'a Fleet,
 }
 
 /// The gpu nodes that one peer is told of, if it is an edge of a relay.
@@ -111,12 +119,17 @@ impl Gpus {
 /// Whatever ends the control stream, the peer is no longer listed as linked.
 struct Presence<'a> {
     peers: &'a Peers,
+    fleet: &'a Fleet,
     connection: &'a Connection,
 }
 
 impl Presence<'_> {
     fn ends(&self, reason: &str) {
         self.peers.leave(self.connection, reason);
+        let in_good_order = reason == IN_GOOD_ORDER;
+        let lost = || board::Ended::Lost(reason.to_owned());
+        let ended = if in_good_order { board::Ended::InGoodOrder } else { lost() };
+        self.fleet.left(self.connection, ended);
     }
 }
 
@@ -159,7 +172,8 @@ async fn converse(
                     }
                     match up {
                         Up::Hello { .. } => return said("it said hello twice"),
-                        Up::Bye => return said("it stopped in good order"),
+                        Up::Bye => return said(IN_GOOD_ORDER),
+                        Up::Telemetry(telemetry) => heard.fleet.telemetry(heard.peer, telemetry),
                         answer => out.answered(answer),
                     }
                 }
@@ -320,8 +334,9 @@ mod tests {
         let (_, mut tx, mut rx) = relay.accept_bi().await.expect("a stream").open().await.expect("says what it is");
         let (calls, mut called) = mpsc::channel(CALLS_WAITING_MAX);
         let yard = edge_identity();
+        let fleet = Fleet::new("main/relay/hub".parse().expect("an identity"), "test");
         let conversing = tokio::spawn(async move {
-            let heard = Heard { here: Role::Relay, peer: &yard };
+            let heard = Heard { here: Role::Relay, peer: &yard, fleet: &fleet };
             converse(&mut tx, &mut rx, &mut called, &mut Gpus(None), heard).await
         });
 
@@ -337,6 +352,6 @@ mod tests {
         let told = timeout(within, answer).await.expect("in time").expect("it is answered");
         assert_eq!(told, (Vec::new(), 7));
         edge_tx.send(&Up::Bye).await.expect("is sent");
-        assert_eq!(conversing.await.expect("it ends"), Ended::Said("it stopped in good order".to_owned()));
+        assert_eq!(conversing.await.expect("it ends"), Ended::Said(IN_GOOD_ORDER.to_owned()));
     }
 }

@@ -16,7 +16,7 @@ use protocol::roles::{self, Denied, Listed};
 use protocol::transport::{CloseCode, Connection, PendingStream, Rx, StreamRefusal, Tx};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use supervision::{Failure, ServiceCx};
 use tokio::sync::Mutex;
@@ -33,6 +33,9 @@ const DESK_FREE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often the tree shows a new round-trip time.
 const NOTE_EVERY: Duration = Duration::from_secs(2);
+
+/// Datagrams of one peer within [`NOTE_EVERY`] that are looked at; the others are dropped and counted.
+const DATAGRAMS_MAX: u32 = 200;
 
 #[derive(Clone)]
 pub(super) struct Proxy {
@@ -84,8 +87,7 @@ impl Proxy {
                     Err(lost) => return Ok(lost.to_string()),
                 },
                 datagram = connection.recv_datagram() => match datagram {
-                    Ok(Ok(datagram)) => visit.datagram(here, &datagram),
-                    Ok(Err(why)) => tracing::debug!(%peer, "datagram: {why}"),
+                    Ok(datagram) => self.datagram(&visit, datagram),
                     Err(lost) => return Ok(lost.to_string()),
                 },
                 Some(ended) = streams.join_next(), if !streams.is_empty() => {
@@ -105,11 +107,28 @@ impl Proxy {
                     return Ok(why);
                 }
                 _ = notes.tick() => {
+                    visit.datagrams.store(0, Ordering::Relaxed);
                     let (addr, rtt) = (connection.remote_addr(), connection.rtt());
                     cx.place.note(format!("{} at {addr}, {:.1} ms away", peer.role, rtt.as_secs_f64() * 1e3));
                 }
                 () = cx.asked() => {}
             }
+        }
+    }
+
+    /// Never waits. Whatever is wrong with one, it is dropped and counted, and the connection goes on.
+    fn datagram(&self, visit: &Visit, datagram: Result<Datagram, String>) {
+        let dropped = |what| metrics::counter!("watchtree_datagrams_dropped_total", "what" => what).increment(1);
+        let (facts, peer) = (&self.served.site.facts, visit.connection.peer());
+        if visit.datagrams.fetch_add(1, Ordering::Relaxed) >= DATAGRAMS_MAX {
+            return dropped("too_many");
+        }
+        match datagram {
+            Ok(datagram) if !visit.may_send(facts.node.role, &datagram) => {}
+            Ok(Datagram::Beat(beat)) => facts.fleet.beat(peer, beat),
+            // Nothing here takes one yet.
+            Ok(Datagram::Gauge { .. }) => dropped("unused"),
+            Err(_) => dropped("garbled"),
         }
     }
 
@@ -144,7 +163,7 @@ impl Proxy {
                 }
                 None => refuse(&connection, CloseCode::Refused, "this node judges no frames"),
             },
-            Open::Admin => self.admin.serve(connection.peer().clone(), tx, rx).await,
+            Open::Admin => self.admin.serve(connection.peer().clone(), connection.version(), tx, rx).await,
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
             Open::Renew => match self.served.enrolment {
                 Some(enrolment) => enrolment.renew(&connection, tx, rx).await,
@@ -206,6 +225,8 @@ struct Visit {
     desk: Mutex<()>,
     /// A datagram of it was refused, and that was told.
     refused_datagram: AtomicBool,
+    /// Datagrams that came since the last note.
+    datagrams: AtomicU32,
 }
 
 impl Visit {
@@ -216,6 +237,7 @@ impl Visit {
             known: AtomicBool::new(false),
             desk: Mutex::default(),
             refused_datagram: AtomicBool::default(),
+            datagrams: AtomicU32::default(),
         }
     }
 
@@ -223,14 +245,15 @@ impl Visit {
         self.known.load(Ordering::Relaxed)
     }
 
-    /// One that its role may not send is dropped and counted; the connection goes on.
-    fn datagram(&self, here: Role, datagram: &Datagram) {
+    /// One that its role may not send is counted.
+    fn may_send(&self, here: Role, datagram: &Datagram) -> bool {
         let peer = self.connection.peer();
-        if let Err(denied) = roles::check(here, peer.role, datagram.row()) {
-            match self.refused_datagram.swap(true, Ordering::Relaxed) {
-                true => refusals::count(&denied),
-                false => refusals::denied(peer, &denied),
-            }
+        let denied = roles::check(here, peer.role, datagram.row()).err();
+        match &denied {
+            Some(denied) if self.refused_datagram.swap(true, Ordering::Relaxed) => refusals::count(denied),
+            Some(denied) => refusals::denied(peer, denied),
+            None => {}
         }
+        denied.is_none()
     }
 }

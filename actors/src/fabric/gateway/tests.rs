@@ -1,6 +1,7 @@
 //! What a peer with a good certificate may not do, over loopback.
 
 mod asking;
+mod health;
 mod others;
 
 use super::*;

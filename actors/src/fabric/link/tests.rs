@@ -75,7 +75,7 @@ async fn a_gpu_node_that_says_what_only_relays_say_loses_the_link() {
     tx.send(&Down::Directory(Vec::new())).await.expect("is sent");
     let (mut edge_tx, _) = edge.open_bi(&Open::Events).await.expect("a stream");
     let engine = identity("main/gpu/engine");
-    let ended = answer(&mut edge_tx, &mut edge_rx, &facts, &engine);
+    let ended = answer(&mut edge_tx, &mut edge_rx, &mut None, &facts, &engine);
     let why = timeout(Duration::from_secs(20), ended).await.expect("it ends");
     assert!(why.contains("the role gpu may not say directory"), "{why}");
 }
