@@ -240,7 +240,7 @@ impl Site {
         let mut cells = Vec::new();
         for route in Route::ALL {
             let answer = https::get(&ca, Some(&files), &server_name, self.https[&here], route.path());
-            let seen = answered(answer.await, 403);
+            let seen = answered(answer.await);
             let row = Try::Http(route).row();
             let allowed = is_allowed(&row.to_string(), here, role.into());
             cells.push(Cell::new(row, here, format!("{tenant}/{role}"), allowed, seen));
@@ -252,7 +252,7 @@ impl Site {
     async fn local_cells(&self, here: Role) -> Vec<Cell> {
         let mut cells = Vec::new();
         for route in Route::ALL {
-            let seen = answered(http::get(self.node(here).http, route.path()).await, 403);
+            let seen = answered(http::get(self.node(here).http, route.path()).await);
             let row = Try::Http(route).row();
             cells.push(Cell::new(row, here, Who::Local, is_allowed(&row.to_string(), here, Who::Local), seen));
         }
@@ -316,10 +316,14 @@ fn refusal(told: &quinn::ConnectionError, wrong: Wrong) -> Seen {
     if is_right { Seen::Refused(told.to_string()) } else { Seen::Odd(told.to_string()) }
 }
 
-fn answered(answer: Result<http::Answer, String>, denied: u16) -> Seen {
+fn answered(answer: Result<http::Answer, String>) -> Seen {
     match answer {
-        Ok(answer) if answer.status == denied || answer.status == 404 => Seen::told(answer.body),
-        Ok(answer) => Seen::Served(format!("{} {:.40}", answer.status, answer.body)),
+        Ok(answer) if answer.status == 403 => Seen::told(answer.body),
+        Ok(answer) => match (answer.status, Seen::told(answer.body)) {
+            // There is no such path here, and the answer says where it is.
+            (404, refused @ Seen::Refused(_)) => refused,
+            (status, told) => Seen::Served(format!("{status} {told:.60?}")),
+        },
         Err(error) => Seen::Odd(error),
     }
 }

@@ -66,6 +66,7 @@ const PEERS: &[Who] = &[Who::Edge, Who::Relay, Who::Gpu, Who::Operator, Who::Vie
 const DENIED_BY: &[(&str, &[Who], &[Plane])] = &[
     ("gateway", PEERS, &[Plane::Stream, Plane::Up, Plane::Request, Plane::Datagram]),
     ("gateway", &[Who::Stranger], &[Plane::Join]),
+    ("core", &[Who::Relay, Who::Gpu], &[Plane::Tell, Plane::Ask]),
     ("https", PEERS, &[Plane::Http]),
     ("relay-link", &[Who::Relay], &[Plane::Down]),
     ("gpu-link", &[Who::Gpu], &[Plane::Down]),

@@ -147,15 +147,16 @@ table! {
         Datagram::Gauge { .. } => "gauge": Relay from Edge | Gpu | Relay;
     }
 
-    // Between core nodes, each through the other's one remotable actor. Who is revoked, relays say: they issue.
+    // Between core nodes, each through the other's one remotable actor. Its messages do not say who sent them: there each
+    // is taken from any core node that may send it.
     Tell, Tell {
         Tell::Load(_) => "load": Relay from Gpu;
-        Tell::Revoked(_) => "revoked": Relay from Relay, Gpu from Relay;
+        Tell::Revoked(_) => "revoked": Relay from Relay | Gpu, Gpu from Relay;
     }
 
     Ask, Ask {
         Ask::Describe => "describe": Relay from Relay | Gpu, Gpu from Relay;
-        Ask::Revoked => "revoked": Relay from Relay | Gpu;
+        Ask::Revoked => "revoked": Relay from Relay | Gpu, Gpu from Relay;
     }
 
     // On loopback for whoever is on this machine; on `listen.https` for people with a certificate.

@@ -202,11 +202,13 @@ async fn next<T: DeserializeOwned>(connection: &Connection, rx: &mut Rx) -> Resu
     }
 }
 
-/// What nobody on these nodes answers in words of ours: refused, or it goes on.
+/// What nobody on these nodes answers in words of ours: refused with the connection, or what is no greeting is heard and
+/// ends the stream alone.
 async fn open_and_wait(connection: &Connection, stream: &Open) -> Seen {
     match open(connection, stream).await {
-        // A node that lets the core in speaks to it, and ends what it cannot read.
-        Ok((_tx, rx)) => {
+        Ok((mut tx, rx)) => {
+            // As a length it is beyond any limit.
+            let _ = tx.send_bytes(&[0xff; 16]).await;
             let mut bytes = rx.into_io();
             match bytes.read_chunk(1, true).await {
                 Err(quinn::ReadError::ConnectionLost(_)) => ended(connection).await,

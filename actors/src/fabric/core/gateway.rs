@@ -9,7 +9,10 @@
 
 use super::Core;
 use super::said::{Said, pack, unpack};
+use crate::fabric::refusals;
+use protocol::Role;
 use protocol::core::{Answer, Ask, Tell};
+use protocol::roles::{self, Denied, Listed, Row, Who};
 use ractor::{Actor, ActorProcessingErr, ActorRef, pg};
 
 pub(super) struct Gateway(pub Core);
@@ -29,12 +32,19 @@ impl Actor for Gateway {
     async fn handle(&self, _me: ActorRef<Said>, said: Said, _state: &mut ()) -> Result<(), ActorProcessingErr> {
         match said {
             Said::Tell(bytes) => match unpack::<Tell>(&bytes) {
-                Ok(tell) => self.0.told(tell),
+                Ok(tell) => {
+                    if self.check(tell.row()).is_ok() {
+                        self.0.told(tell);
+                    }
+                }
                 Err(error) => unreadable(&error),
             },
             Said::Ask(bytes, reply) => {
                 let answer = match unpack::<Ask>(&bytes) {
-                    Ok(ask) => self.0.asked(&ask),
+                    Ok(ask) => match self.check(ask.row()) {
+                        Ok(()) => self.0.asked(&ask),
+                        Err(denied) => Answer::Refused(denied.to_string()),
+                    },
                     Err(error) => {
                         unreadable(&error);
                         Answer::Refused(format!("the question cannot be read: {error}"))
@@ -48,6 +58,21 @@ impl Actor for Gateway {
             }
         }
         Ok(())
+    }
+}
+
+impl Gateway {
+    /// Who says it is not known, so it is taken where the role table lets any core node say it.
+    fn check(&self, row: &'static Row) -> Result<(), Denied> {
+        let here = self.0.0.node.role;
+        let peers = [Role::Relay, Role::Gpu];
+        if peers.into_iter().any(|peer| roles::may(here, peer, row)) {
+            return Ok(());
+        }
+        // A relay takes all there is; on a gpu node nobody but relays is heard.
+        let denied = Denied { here, peer: Who::Relay, row };
+        refusals::denied("a core node", &denied);
+        Err(denied)
     }
 }
 
