@@ -2,6 +2,7 @@
 
 mod blast_radius;
 mod cli;
+mod core;
 mod exactly_once;
 mod first_light;
 mod health;

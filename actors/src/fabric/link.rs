@@ -48,6 +48,8 @@ struct Shared {
     /// Whom to dial; empty while nobody is known. The first that answers is kept.
     upstreams: watch::Sender<Vec<config::HostPort>>,
     role: Role,
+    /// In metrics: several links may be to nodes of one role.
+    label: String,
     connection: watch::Sender<Option<Connection>>,
     /// Held over whatever is said or published: of two incarnations, the later has the word.
     said: Mutex<Said>,
@@ -61,9 +63,14 @@ struct Said {
 
 impl Link {
     pub fn new(upstreams: Vec<config::HostPort>, role: Role) -> Self {
+        Self::labelled(upstreams, role, role.as_str())
+    }
+
+    /// As [`Self::new`], one of several to nodes of one role.
+    pub fn labelled(upstreams: Vec<config::HostPort>, role: Role, label: &str) -> Self {
         let said = Mutex::new(Said { turns: 0, state: "not dialled yet".to_owned() });
         let (upstreams, connection) = (watch::Sender::new(upstreams), watch::Sender::new(None));
-        Self(Arc::new(Shared { upstreams, role, connection, said }))
+        Self(Arc::new(Shared { upstreams, role, label: label.to_owned(), connection, said }))
     }
 
     /// Dials these from now on; a connection to one that is not among them ends.
@@ -121,7 +128,7 @@ impl Link {
     /// Returns what was shown before.
     fn shows(&self, connection: Option<Connection>) -> Option<Connection> {
         let up = f64::from(u8::from(connection.is_some()));
-        metrics::gauge!("watchtree_link_up", "upstream" => self.0.role.as_str()).set(up);
+        metrics::gauge!("watchtree_link_up", "upstream" => self.0.label.clone()).set(up);
         self.0.connection.send_replace(connection)
     }
 
@@ -253,7 +260,7 @@ impl<'a> Turn<'a> {
             warn!(?pause, "no link to the {role}: {reason}");
             away.told = Some(reason.to_owned());
         }
-        metrics::counter!("watchtree_link_failures_total", "upstream" => role.as_str()).increment(1);
+        metrics::counter!("watchtree_link_failures_total", "upstream" => self.link.0.label.clone()).increment(1);
         self.says(|said| said.state = reason.to_owned());
         cx.place.note(reason);
     }

@@ -19,11 +19,12 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
     let endpoint = Endpoint::listen(config.listen.quic, &ground.credentials)?;
     let terms = Terms::new(&config.supervision);
     ground.facts.allow_faults = terms.allow_faults();
-    for class in ["store", "peers", "gateway", "core"] {
+    for class in ["store", "peers", "gateway"] {
         ground.needs_actor(class);
     }
     let core = Core::new(ground.facts.node.clone(), ground.facts.boot, Revoked::default());
     ground.facts.core = Some(core.clone());
+    ground.shows_actor("core");
     let links = Links::to_relays(&config.link.relays, &ground);
     let (store, peers, facts) = (EventStore::new(), Peers::default(), ground.facts);
     let (count, record, disk) = (peers.clone(), store.clone(), config.node.data_dir.clone());

@@ -10,6 +10,8 @@ const ALLOWED: [(Role, Role, &str); 10] = [
     (Role::Relay, Role::Gpu, "control"),
     (Role::Relay, Role::Operator, "admin"),
     (Role::Relay, Role::Viewer, "admin"),
+    // Relays that dial each other.
+    (Role::Relay, Role::Relay, "control"),
     (Role::Gpu, Role::Edge, "control"),
     (Role::Gpu, Role::Edge, "verdicts"),
     (Role::Gpu, Role::Edge, "frame"),
