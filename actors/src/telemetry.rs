@@ -126,7 +126,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (
         Counter,
         "watchtree_core_calls_total",
-        "A core node was asked or told, by outcome: ok, unanswered, too_large, and unreadable for what came here.",
+        "A question to a core node ended as ok or unanswered; too_large was not sent, and unreadable came here.",
     ),
     (
         Counter,
@@ -137,7 +137,20 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Gauge, "watchtree_peer_linked", "1 while this peer is linked to this node, 0 since it is gone, by its name."),
     (Gauge, "watchtree_link_up", "1 while the link to this upstream is up, by its role."),
     (Counter, "watchtree_link_failures_total", "A link was lost or could not be made, by the upstream's role."),
-    (Counter, "watchtree_link_refusals_total", "A peer was refused, by what: certificate, role, frame."),
+    (
+        Counter,
+        "watchtree_link_refusals_total",
+        "A peer was refused, by what: certificate, connections, role, frame, trust.",
+    ),
+    (
+        Counter,
+        "watchtree_refused_total",
+        "The role table denied something, by the peer's role and what it was: a stream, a message, a request, a datagram, HTTP.",
+    ),
+    (Counter, "watchtree_enrol_total", "A box came with a token, by result: joined, or why it was not let in."),
+    (Counter, "watchtree_renew_total", "A node asked this relay for its next certificate, by result."),
+    (Counter, "watchtree_certificate_renewals_total", "This node asked for its next certificate, by result."),
+    (Gauge, "watchtree_certificate_seconds_left", "For how long this node's certificate is still good."),
 ];
 
 /// Seconds; from a restart in memory to a stuck model.

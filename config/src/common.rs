@@ -46,6 +46,8 @@ pub struct Tls {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listen {
     pub quic: SocketAddr,
+    /// The HTTP routes for people with a certificate; `None`: not served.
+    pub https: Option<SocketAddr>,
 }
 
 /// Where to dial: a host name or address, and a port. As text `hub.example:7443` or `[::1]:7443`.
@@ -159,7 +161,8 @@ pub(crate) fn listen(root: &mut Section, port: u16) -> Listen {
 /// As [`listen`], where the section has keys of its own.
 pub(crate) fn listen_in(section: &mut Section, port: u16) -> Listen {
     let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-    Listen { quic: section.or("quic", default, &format!("use address:port, such as {default}")) }
+    let quic = section.or("quic", default, &format!("use address:port, such as {default}"));
+    Listen { quic, https: section.opt("https", "use address:port, such as 0.0.0.0:7445, or remove it") }
 }
 
 #[cfg(test)]

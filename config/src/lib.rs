@@ -24,7 +24,7 @@ pub use edge::{Detect, Edge, EdgeLink, Gpus, Motion, Outbox, Track, edge_from};
 pub use env::Vars;
 pub use fault::{Fault, Faults};
 pub use gpu::{Batcher, Gpu, GpuLink, ModelEntry, gpu_from};
-pub use relay::{Relay, RelayLink, relay_from};
+pub use relay::{Enrol, Relay, RelayLink, relay_from};
 pub use supervision::Supervision;
 
 use reader::Reader;

@@ -1,6 +1,7 @@
 //! What operators and viewers ask a core node, and the answers.
 
 use crate::core::Revocation;
+use crate::enrol::TokenText;
 use crate::frame::Ledger;
 use crate::limits;
 use crate::telemetry::Telemetry;
@@ -28,7 +29,7 @@ pub enum Request {
     /// Certificates of these nodes, operators or viewers are worth nothing from now on. Answered by `Revoked` with
     /// those that were meant; operators only.
     Revoke { name: NodeName, role: Option<Role> },
-    /// Who is revoked. Answered by `Revoked`.
+    /// Who is revoked. Answered by `Revoked`s, then `Done`.
     Revoked,
     /// How the nodes are. Answered by `Fleet`s, then `Done`.
     Fleet,
@@ -53,9 +54,10 @@ pub enum Reply {
     },
     /// Told once: the relay keeps a hash of it.
     Token {
-        token: String,
+        token: TokenText,
         until: Timestamp,
     },
+    /// At most [`limits::REVOCATIONS_MAX`] of them.
     Revoked(Vec<Revocation>),
     /// At most [`limits::FLEET_MAX`] of them.
     Fleet(Vec<NodeHealth>),

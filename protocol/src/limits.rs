@@ -42,8 +42,14 @@ pub const TELEMETRY_CAMERAS_MAX: usize = 128;
 /// Gpu nodes that a relay tells an edge of; the least loaded are kept.
 pub const DIRECTORY_MAX: usize = 64;
 
+/// Revocations in one message; the others follow in the next. Counted as [`FAILURES_MAX`] is.
+pub const REVOCATIONS_MAX: usize = 1200;
+
 /// One certificate or certificate request, in PEM or DER.
 pub const CERTIFICATE_BYTES_MAX: usize = 8 * 1024;
+
+/// What a box that wants to join says, or is answered: a token, a request, two certificates.
+pub const JOIN_BYTES_MAX: usize = 3 * CERTIFICATE_BYTES_MAX;
 
 /// Actors in one snapshot of a node's tree; the rest is counted.
 pub const SNAPSHOT_ACTORS_MAX: usize = 1000;
@@ -105,6 +111,7 @@ pub fn short_path(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::admin::{FailureRecord, NodeLine, Reply};
+    use crate::core::Revocation;
     use crate::link::{Down, EventsUp, Up};
     use crate::{Act, Entry, Epoch, Event, EventId, Evidence, Fault, Identity, Phase, Timestamp, codec};
 
@@ -142,6 +149,14 @@ mod tests {
             software: "\u{1f980}".repeat(SOFTWARE_CHARS_MAX),
         };
         let bytes = codec::encode(&Reply::Nodes(vec![line; NODES_MAX])).len();
+        assert!(bytes <= MESSAGE_BYTES_MAX && bytes > MESSAGE_BYTES_MAX / 2, "{bytes} B");
+    }
+
+    #[test]
+    fn as_many_revocations_as_allowed_fit_one_message_at_their_largest() {
+        let (who, by) = (largest().node, largest().node);
+        let revocation = Revocation { who, at: Timestamp::from_micros(i64::MIN), by };
+        let bytes = codec::encode(&Reply::Revoked(vec![revocation; REVOCATIONS_MAX])).len();
         assert!(bytes <= MESSAGE_BYTES_MAX && bytes > MESSAGE_BYTES_MAX / 2, "{bytes} B");
     }
 

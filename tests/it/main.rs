@@ -1,8 +1,10 @@
 //! Integration tests: against real processes, and about the project itself.
 
+mod authorisation;
 mod blast_radius;
 mod cli;
 mod core;
+mod enrolment;
 mod exactly_once;
 mod first_light;
 mod health;

@@ -12,6 +12,7 @@ pub mod assets;
 pub mod camera;
 pub mod checks;
 pub mod http;
+pub mod https;
 pub mod node;
 pub mod operator;
 pub mod plan;

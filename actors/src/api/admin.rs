@@ -5,15 +5,19 @@
 //!
 //! A list is sent as it comes: what all nodes tell together is never in memory at once.
 
+mod enrol;
 mod looks;
 #[cfg(test)]
 mod tests;
 
 use crate::events::store::EventStore;
+use crate::fabric::enrolment::Enrolment;
+use crate::fabric::refusals;
 use crate::fabric::site::{Failures, Sees, Shown, Site};
 use futures_util::StreamExt;
 use looks::Looks;
 use protocol::admin::{EventFilter, RecordedEvent, Reply, Request};
+use protocol::roles::{self, Listed};
 use protocol::transport::{Lost, Rx, SendError, Tx};
 use protocol::{Epoch, EventId, Identity, NodeName, limits};
 use std::pin::pin;
@@ -40,12 +44,13 @@ pub struct Admin {
     site: Site,
     /// On a relay.
     store: Option<EventStore>,
+    enrolment: Option<Enrolment>,
     looks: Looks,
 }
 
 impl Admin {
-    pub fn new(site: Site, store: Option<EventStore>) -> Self {
-        Self { site, store, looks: Looks::default() }
+    pub fn new(site: Site, store: Option<EventStore>, enrolment: Option<Enrolment>) -> Self {
+        Self { site, store, enrolment, looks: Looks::default() }
     }
 
     /// Whoever asks sees its own tenant: that tenant's events and edges, and this node. Operators steer.
@@ -61,9 +66,22 @@ impl Admin {
             Ok(Ok(None)) | Err(_) => return,
         };
         match &request {
-            Request::Steer { .. } => info!(%who, request = told(&request), "admin request"),
+            Request::Steer { .. } | Request::CreateToken { .. } | Request::Revoke { .. } => {
+                info!(%who, request = told(&request), "admin request")
+            }
             // A screen that is kept up to date looks twice a second.
             _ => debug!(%who, request = told(&request), "admin request"),
+        }
+        if let Err(denied) = roles::check(self.site.facts.node.role, who.role, request.row()) {
+            refusals::denied(&who, &denied);
+            // An act that is refused is on the audit log too: the site says so, by the same row.
+            if !matches!(request, Request::Steer { .. }) {
+                if refuse(&denied.to_string(), &mut tx).await.is_ok() {
+                    let _ = tx.finish();
+                    let _ = tx.delivered().await;
+                }
+                return;
+            }
         }
         // Failing to send means that the operator has gone.
         if self.answer(request, &who, &mut tx, &mut rx).await.is_ok() {
@@ -103,9 +121,10 @@ impl Admin {
                 Ok(told) => tx.send(&Reply::Steered(told.short())).await,
                 Err(why) => refuse(&why, tx).await,
             },
-            Request::CreateToken { .. } | Request::Revoke { .. } | Request::Revoked | Request::Fleet => {
-                refuse("this node does not serve this request", tx).await
-            }
+            Request::CreateToken { role, name, ttl_s } => self.create_token(who, role, name, ttl_s, tx).await,
+            Request::Revoke { name, role } => self.revoke(who, name, role, tx).await,
+            Request::Revoked => self.revoked(who, tx).await,
+            Request::Fleet => refuse("this node does not serve this request", tx).await,
             Request::Events { filter, follow } => match &self.store {
                 Some(store) => events(store, filter, follow, tx, rx).await,
                 None => tx.send(&Reply::Refused(self.no_record())).await,

@@ -22,6 +22,7 @@ mod tests;
 
 use super::directory::{Directory, Published};
 use super::link::Link;
+use futures_util::future::BoxFuture;
 use gateway::Gateway;
 use protocol::codec::CodecError;
 use protocol::core::{Answer, Ask, GpuNode, Revocation, Tell};
@@ -105,6 +106,9 @@ pub enum CoreError {
 /// How busy this node is, asked every second; the address in it is where it says that edges dial.
 pub type Load = Arc<dyn Fn() -> GpuNode + Send + Sync>;
 
+/// Keeps what another node knows to be revoked, and adds it to what this one knows.
+pub type Keep = Arc<dyn Fn(Vec<Revocation>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
 /// The core as one node sees it. Cheap to clone; stays valid across restarts.
 #[derive(Clone)]
 pub struct Core(Arc<Shared>);
@@ -117,13 +121,14 @@ struct Shared {
     server: watch::Sender<Option<ActorRef<NodeServerMessage>>>,
     asks: Semaphore,
     revoked: Revoked,
+    keep: Keep,
     directory: Mutex<Directory>,
     published: Published,
     began: Instant,
 }
 
 impl Core {
-    pub fn new(node: Identity, boot: Epoch, revoked: Revoked) -> Self {
+    pub fn new(node: Identity, boot: Epoch, revoked: Revoked, keep: Keep) -> Self {
         Self(Arc::new(Shared {
             node,
             boot,
@@ -131,6 +136,7 @@ impl Core {
             server: watch::Sender::new(None),
             asks: Semaphore::new(ASKS_MAX),
             revoked,
+            keep,
             directory: Mutex::default(),
             published: Published::default(),
             began: Instant::now(),
@@ -218,6 +224,7 @@ impl Core {
         let (mut looks, mut every) = (0_u64, interval(LOOK_EVERY));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut changes = self.0.seats.changes();
+        let (mut revocations, mut known) = (self.0.revoked.changes(), self.0.revoked.all());
         loop {
             tokio::select! {
                 _ = every.tick() => {
@@ -225,6 +232,12 @@ impl Core {
                     self.look(load.as_ref().filter(|_| looks.is_multiple_of(LOAD_EVERY_LOOKS)), &cx);
                 }
                 _ = changes.changed() => self.greet(),
+                _ = revocations.changed() => {
+                    let all = self.0.revoked.all();
+                    let news: Vec<_> = all.iter().filter(|one| !known.contains(one)).cloned().collect();
+                    self.tell_revoked(&news);
+                    known = all;
+                }
                 died = engine.died() => return Err(Failure::error(died)),
                 Some(ended) = dialling.join_next() => {
                     let why = ended.err().map_or("it ended by itself".to_owned(), |error| error.to_string());
@@ -324,11 +337,13 @@ impl Core {
                 }
             }
             Tell::Revoked(list) => {
-                let news = self.0.revoked.add(list);
-                if !news.is_empty() {
-                    tracing::info!(count = news.len(), "told of revocations");
-                    self.tell_revoked(&news);
-                }
+                // On its disk first; then it is told on, as every change is.
+                let kept = (self.0.keep)(list);
+                tokio::spawn(async move {
+                    if let Err(why) = kept.await {
+                        tracing::error!("revocations of another node are not kept: {why}");
+                    }
+                });
             }
         }
     }

@@ -54,9 +54,8 @@ impl Directory {
 
     /// Those that are members and were heard of, the best first. The others are forgotten.
     pub fn list(&mut self, now: Duration, members: &[Identity]) -> Vec<GpuNode> {
-        let is_there = |who: &Identity, known: &Known| {
-            members.contains(who) && now.saturating_sub(known.heard) < SILENT_AFTER
-        };
+        let is_there =
+            |who: &Identity, known: &Known| members.contains(who) && now.saturating_sub(known.heard) < SILENT_AFTER;
         self.known.retain(|who, known| is_there(who, known));
         let mut list: Vec<GpuNode> = self.known.values().map(|known| known.node.clone()).collect();
         sort(&mut list);
@@ -118,7 +117,9 @@ fn are_others(told: &[GpuNode], now: &[GpuNode]) -> bool {
 /// Whether somebody who chooses by it could choose otherwise.
 fn matters(told: &[GpuNode], now: &[GpuNode]) -> bool {
     let steps = |list: &[GpuNode]| -> BTreeMap<Identity, (u8, u32)> {
-        list.iter().map(|node| (node.node.clone(), (load_step(node.load), node.waiting.checked_ilog2().unwrap_or(0) / 2))).collect()
+        list.iter()
+            .map(|node| (node.node.clone(), (load_step(node.load), node.waiting.checked_ilog2().unwrap_or(0) / 2)))
+            .collect()
     };
     steps(told) != steps(now)
 }
@@ -191,7 +192,10 @@ mod tests {
 
     #[test]
     fn an_edge_is_told_of_its_tenants_nodes_and_of_the_sites() {
-        let of = |tenant: &str| GpuNode { node: format!("{tenant}/gpu/x").parse().expect("an identity"), ..gpu("x", true, 0.0, 0) };
+        let of = |tenant: &str| GpuNode {
+            node: format!("{tenant}/gpu/x").parse().expect("an identity"),
+            ..gpu("x", true, 0.0, 0)
+        };
         let list = [of("acme"), of("main"), of("other")];
         let (acme, main) = ("acme".parse().expect("a name"), "main".parse().expect("a name"));
         let told = for_edge(&list, &acme, &main);

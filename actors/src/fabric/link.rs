@@ -7,13 +7,15 @@
 //! Stops when: it panics.  On restart: dials again. A peer that is away is not the link's failure.
 
 use super::facts::{Facts, SOFTWARE, Steering, audit};
+use super::refusals;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use protocol::Role;
 use protocol::admin::Steered;
 use protocol::link::{Down, Open, Up};
+use protocol::roles::{self, Denied, Listed};
 use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx};
+use protocol::{Act, Identity, Role};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use supervision::{Backoff, Failure, ServiceCx, jitter};
@@ -35,6 +37,8 @@ const SENT_WITHIN: Duration = Duration::from_secs(5);
 const ACTS_MAX: usize = 8;
 /// Acts that took long and whose end the peer is told too. When full, it is told that it will not hear of the next.
 const ENDS_MAX: usize = 8;
+const TOO_MANY_ACTS: &str = "too many acts are under way on this node already; ask again";
+const THROUGH_ITS_RELAY: &str = "a node is steered through its relay alone";
 /// A connection that was taken over by a newer one of the same link still carries what was under way for so long.
 const LINGER: Duration = Duration::from_secs(3);
 /// For the last words on an orderly stop.
@@ -229,7 +233,7 @@ impl<'a> Turn<'a> {
         cx.place.note(state.clone());
         away.back(&upstream);
         let up = self.publish(&connection, state);
-        let serving = Box::pin(serve(connection.clone(), tx, rx, facts.clone(), self.link.0.role, cx.clone()));
+        let serving = Box::pin(serve(connection.clone(), tx, rx, facts.clone(), cx.clone()));
         Live { upstream, connection, serving, _up: up }
     }
 
@@ -366,16 +370,9 @@ async fn greet(connection: &Connection, facts: &Facts) -> Result<(Tx, Rx), Strin
 }
 
 /// Serves the peer until its connection ends: why it did, or `None` if the node stops.
-async fn serve(
-    connection: Connection,
-    mut tx: Tx,
-    mut rx: Rx,
-    facts: Facts,
-    upstream: Role,
-    cx: ServiceCx,
-) -> Option<String> {
+async fn serve(connection: Connection, mut tx: Tx, mut rx: Rx, facts: Facts, cx: ServiceCx) -> Option<String> {
     tokio::select! {
-        reason = answer(&mut tx, &mut rx, &facts, upstream) => {
+        reason = answer(&mut tx, &mut rx, &facts, connection.peer()) => {
             // What the connection died of says more than what its stream did.
             let died = timeout(GOODBYE_WITHIN, connection.closed()).await;
             Some(died.unwrap_or_else(|_| {
@@ -384,6 +381,10 @@ async fn serve(
             }))
         }
         reason = connection.closed() => Some(reason),
+        reason = connection.distrusted() => {
+            connection.close(CloseCode::Refused, &reason);
+            Some(reason)
+        }
         () = cx.stop.cancelled() => {
             let goodbye = async {
                 // Others on this connection end in good order first; their last words need it.
@@ -399,11 +400,17 @@ async fn serve(
 }
 
 /// Answers the peer's calls until the stream ends; says why it did.
-async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> String {
+async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: &Identity) -> String {
     let (mut acts, mut ends) = (FuturesUnordered::new(), FuturesUnordered::new());
     loop {
         let answer = tokio::select! {
             message = rx.recv::<Down>() => match message {
+                Ok(Some(down)) if !roles::may(facts.node.role, upstream.role, down.row()) => {
+                    match refused(facts, upstream, down) {
+                        Ok(answer) => answer,
+                        Err(reason) => return reason,
+                    }
+                }
                 Ok(Some(Down::Snapshot { call, path })) => {
                     Up::Snapshot { call, snapshot: Box::new(facts.snapshot(path.as_deref()).await) }
                 }
@@ -411,17 +418,13 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
                     let (failures, omitted) = facts.failures_that_fit(path.as_deref(), limit as usize);
                     Up::Failures { call, failures, omitted }
                 }
-                Ok(Some(Down::Steer { call, path, act, by })) => match refused(upstream, acts.len()) {
+                Ok(Some(Down::Steer { call, path, act, by })) => match acts.len() < ACTS_MAX {
                     // An act takes seconds, and the peer's other calls do not wait for it.
-                    None => {
+                    true => {
                         acts.push(async move { (call, facts.steer(path, act, by).await) });
                         continue;
                     }
-                    Some(why) => {
-                        let result = Err(why.to_owned());
-                        audit(&by, &facts.node, &path, act, &result);
-                        Up::Steered { call, result }
-                    }
+                    false => not_steered(facts, call, &path, act, &by, TOO_MANY_ACTS),
                 },
                 Ok(Some(Down::Directory(list))) => {
                     facts.told_directory(list, upstream);
@@ -453,14 +456,21 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: Role) -> Stri
     }
 }
 
-/// A node is steered by its relay, which knows operators from viewers. A gpu node that was taken over must not
-/// reach into the edges that send it their frames.
-fn refused(upstream: Role, under_way: usize) -> Option<&'static str> {
-    match upstream {
-        Role::Relay if under_way < ACTS_MAX => None,
-        Role::Relay => Some("too many acts are under way on this node already; ask again"),
-        Role::Edge | Role::Gpu | Role::Operator | Role::Viewer => Some("a node is steered through its relay alone"),
+/// What the upstream's role may not say. An act is answered, and is on the audit log; anything else ends the link. A
+/// node is steered by its relay, which knows operators from viewers.
+fn refused(facts: &Facts, upstream: &Identity, down: Down) -> Result<Up, String> {
+    let denied = Denied { here: facts.node.role, peer: upstream.role.into(), row: down.row() };
+    refusals::denied(upstream, &denied);
+    match down {
+        Down::Steer { call, path, act, by } => Ok(not_steered(facts, call, &path, act, &by, THROUGH_ITS_RELAY)),
+        _ => Err(denied.to_string()),
     }
+}
+
+fn not_steered(facts: &Facts, call: u64, path: &str, act: Act, by: &Identity, why: &str) -> Up {
+    let result = Err(why.to_owned());
+    audit(by, &facts.node, path, act, &result);
+    Up::Steered { call, result }
 }
 
 #[cfg(test)]

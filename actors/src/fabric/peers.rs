@@ -7,7 +7,7 @@ use super::facts::{Outcome, STEER_WITHIN, Steering};
 use crate::api::health::Finding;
 use protocol::admin::{FailureRecord, NodeLine, NodeSnapshot, Steered};
 use protocol::transport::{CloseCode, Connection};
-use protocol::{Act, Epoch, Identity, Timestamp, limits};
+use protocol::{Act, Epoch, Identity, Role, Timestamp, limits};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -96,8 +96,7 @@ impl Peers {
         let (reply, answer) = oneshot::channel();
         self.call(id, Call::Snapshot { path, reply })?;
         let snapshot = answered(id, SNAPSHOT_WITHIN, async { answer.await.ok() }).await?;
-        // What it says of itself: who it is, the certificate says.
-        Ok(NodeSnapshot { node: id.clone(), ..snapshot })
+        Ok(of_itself(id, snapshot))
     }
 
     /// Its failures, oldest first, and how many older ones of them it left out; or why it does not tell them.
@@ -169,6 +168,17 @@ impl Peer {
             software: self.software.clone(),
         }
     }
+}
+
+/// Who it is, the certificate says; and it tells of its own actors and, as an edge, of its own frames alone.
+fn of_itself(id: &Identity, snapshot: NodeSnapshot) -> NodeSnapshot {
+    let mut snapshot = NodeSnapshot { node: id.clone(), ..snapshot };
+    snapshot.actors.retain(|actor| is_at_or_below(&actor.path, id.name.as_str()));
+    if id.role == Role::Edge {
+        let own = id.to_string();
+        snapshot.ledgers.retain(|ledger| ledger.edge == own);
+    }
+    snapshot
 }
 
 /// The peer's answer to a call; `None` of `answer` means that nobody gives one any more.

@@ -96,7 +96,8 @@ impl Asker {
     pub async fn judge(&self, question: Question) -> Judged {
         let up = std::array::from_fn(|place| self.is_up(place));
         let place = self.aim().pick(self.now(), up);
-        let connection = place.and_then(|place| self.0.places[place].ready.borrow().clone().map(|there| (place, there)));
+        let connection =
+            place.and_then(|place| self.0.places[place].ready.borrow().clone().map(|there| (place, there)));
         let Some((place, connection)) = connection else {
             let reason = format!("no link to a gpu node: {}", self.0.places[0].link.state());
             return Judged { node: String::new(), outcome: self.submit(0).settle(Outcome::Failed { reason }) };

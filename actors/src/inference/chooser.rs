@@ -99,7 +99,9 @@ impl Chooser {
 
     /// Takes a target away that is of no use any more.
     fn leave(&mut self, now: Duration, place: usize, candidates: &[Candidate]) {
-        let (Some(target), Some(since)) = (self.choice.targets[place].clone(), self.unwell_since[place]) else { return };
+        let (Some(target), Some(since)) = (self.choice.targets[place].clone(), self.unwell_since[place]) else {
+            return;
+        };
         let is_known = candidates.iter().any(|candidate| candidate.addr == target);
         let is_replaceable = self.rest(candidates).any(|rest| !self.given_up.contains_key(&rest.addr));
         let is_given_up = now.saturating_sub(since) >= GIVEN_UP_AFTER && is_replaceable;
@@ -132,7 +134,8 @@ impl Chooser {
 
     fn change_first(&mut self, now: Duration, candidates: &[Candidate], well: [bool; PLACES]) {
         let (first, standby) = (self.choice.first, other(self.choice.first));
-        let standby_is_well = self.choice.targets[standby].is_some() && self.unwell_since[standby].is_none() && well[standby];
+        let standby_is_well =
+            self.choice.targets[standby].is_some() && self.unwell_since[standby].is_none() && well[standby];
         if !standby_is_well {
             self.worse_since[0] = None;
             return;
@@ -173,13 +176,7 @@ fn other(place: usize) -> usize {
 }
 
 /// The service: aims the links and tells the asker whom to prefer.
-pub async fn keep(
-    gpus: Gpus,
-    links: [Link; PLACES],
-    asker: Asker,
-    facts: Facts,
-    cx: ServiceCx,
-) -> Result<(), Failure> {
+pub async fn keep(gpus: Gpus, links: [Link; PLACES], asker: Asker, facts: Facts, cx: ServiceCx) -> Result<(), Failure> {
     let (mut chooser, began) = (Chooser::default(), Instant::now());
     let (mut directory, mut every) = (facts.directory.subscribe(), interval(LOOK_EVERY));
     loop {
@@ -240,7 +237,8 @@ mod tests {
     /// Chooses for so many seconds, twice a second; `well` by name.
     fn run(chooser: &mut Chooser, from: f64, for_s: f64, candidates: &[Candidate], unwell: &[&str]) -> [String; 2] {
         for nth in 0..=(for_s * 2.0) as u32 {
-            let is_well = |target: &Option<HostPort>| target.as_ref().is_some_and(|addr| !unwell.contains(&addr.host.as_str()));
+            let is_well =
+                |target: &Option<HostPort>| target.as_ref().is_some_and(|addr| !unwell.contains(&addr.host.as_str()));
             let well = chooser.choice.targets.clone().each_ref().map(is_well);
             chooser.choose(s(from + f64::from(nth) * 0.5), candidates, well);
         }

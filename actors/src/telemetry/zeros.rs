@@ -3,6 +3,7 @@
 //! `rate` and `increase` compare two readings of one series: a failure that creates its series is invisible to
 //! both. Whatever a class of actors may count is therefore shown as 0 as soon as the class is on the roll.
 
+use protocol::roles::{Plane, Who};
 use std::collections::BTreeSet;
 use supervision::{FailureKind, Status};
 
@@ -13,6 +14,9 @@ type Label = (&'static str, Values);
 /// A restart has the reason of the failure before it; or a sibling failed, or an operator asked for it.
 const RESTARTS_BESIDE: Values = &["sibling", "steered"];
 
+const JOINS: Values =
+    &["joined", "used", "expired", "tampered", "role", "revoked", "no_authority", "garbled", "busy", "unwell"];
+const RENEWALS: Values = &["renewed", "revoked", "no_authority", "garbled", "busy", "unwell"];
 const OUTCOMES: Values = &["ok", "shed", "expired", "failed"];
 
 /// By class of the actor that counts it: metric, and its one label with its values.
@@ -34,12 +38,30 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("worker", "watchtree_inference_verdicts_total", Some(("outcome", OUTCOMES))),
     ("relay-link", "watchtree_link_failures_total", Some(("upstream", &["relay"]))),
     ("gpu-link", "watchtree_link_failures_total", Some(("upstream", &["gpu"]))),
+    (
+        "gateway",
+        "watchtree_link_refusals_total",
+        Some(("what", &["certificate", "connections", "role", "frame", "trust"])),
+    ),
+    ("enrolment", "watchtree_enrol_total", Some(("result", JOINS))),
+    ("enrolment", "watchtree_renew_total", Some(("result", RENEWALS))),
+    ("renewal", "watchtree_certificate_renewals_total", Some(("result", &["renewed", "no_authority", "failed"]))),
     ("core", "watchtree_core_calls_total", Some(("outcome", &["ok", "unanswered", "too_large", "unreadable"]))),
     ("core", "watchtree_core_sessions_ended_total", Some(("reason", &["silent", "name", "stranger"]))),
-    ("gateway", "watchtree_link_refusals_total", Some(("what", &["certificate", "connections", "role", "frame"]))),
     // Every node has one.
     ("http", "watchtree_failures_unwritten_total", None),
     ("http", "watchtree_steered_total", Some(("act", &["restart", "park", "resume", "inject"]))),
+];
+
+const PEERS: &[Who] = &[Who::Edge, Who::Relay, Who::Gpu, Who::Operator, Who::Viewer];
+
+/// By class of the actor that refuses: whom, and what.
+const DENIED_BY: &[(&str, &[Who], &[Plane])] = &[
+    ("gateway", PEERS, &[Plane::Stream, Plane::Up, Plane::Request, Plane::Datagram]),
+    ("gateway", &[Who::Stranger], &[Plane::Join]),
+    ("https", PEERS, &[Plane::Http]),
+    ("relay-link", &[Who::Relay], &[Plane::Down]),
+    ("gpu-link", &[Who::Gpu], &[Plane::Down]),
 ];
 
 const SOURCE_FAULTS: Values = &["refused", "not_found", "unauthorized", "silent", "ended", "unreadable"];
@@ -132,6 +154,12 @@ fn counted_by(class: &str) {
             }
         }
     }
+    for (_, peers, planes) in DENIED_BY.iter().filter(|(by, ..)| *by == class) {
+        for (peer, plane) in peers.iter().flat_map(|peer| planes.iter().map(move |plane| (peer, plane))) {
+            metrics::counter!("watchtree_refused_total", "role" => peer.as_str(), "what" => plane.as_str())
+                .increment(0);
+        }
+    }
     // A link that never was up is down; an outbox or a record that never committed has committed nothing; of a camera
     // that never opened no frame has come.
     match class {
@@ -154,6 +182,12 @@ mod tests {
         let described: BTreeSet<&str> = super::super::metric_names().collect();
         let unknown: Vec<_> = COUNTED_BY.iter().filter(|(_, metric, _)| !described.contains(metric)).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    #[test]
+    fn the_reasons_not_to_let_a_box_in_are_spelt_as_they_are_counted() {
+        assert_eq!(JOINS[1..], protocol::enrol::Refusal::KINDS);
+        assert!(RENEWALS[1..].iter().all(|reason| JOINS.contains(reason)));
     }
 
     #[test]

@@ -103,8 +103,22 @@ fn a_gpu_node_lists_models_and_engines() {
 }
 
 #[test]
+fn a_relay_issues_certificates_if_it_is_told_where_the_authority_is() {
+    let text =
+        "[node]\nrole = \"relay\"\ndata_dir = \"data\"\n[tls]\nca = \"ca.pem\"\ncert = \"a.pem\"\nkey = \"a.key\"\n";
+    let read = |text: &str| relay_from(text, Path::new("/etc"), &Vars::new());
+    let plain = read(text).expect("it is right").enrol;
+    assert_eq!((plain.ca_dir, plain.certificate.as_secs()), (None, 24 * 3600));
+    let enrols = read(&format!("{text}[enrol]\nca_dir = \"ca\"\ncertificate_s = 20\n")).expect("it is right").enrol;
+    assert_eq!((enrols.ca_dir, enrols.certificate.as_secs()), (Some(PathBuf::from("/etc/ca")), 20));
+    let found = read(&format!("{text}[enrol]\ncertificate_s = 0\n")).expect_err("it is wrong").to_string();
+    assert!(found.starts_with("enrol.certificate_s is 0; use a whole number from 20 to"), "{found}");
+}
+
+#[test]
 fn an_edge_asks_one_gpu_node_several_or_those_that_its_relay_knows() {
-    let gpus = |value: &str| read(&EDGE.replace("[link]", &format!("[link]\ngpu = {value}")), &[]).map(|edge| edge.link.gpu);
+    let gpus =
+        |value: &str| read(&EDGE.replace("[link]", &format!("[link]\ngpu = {value}")), &[]).map(|edge| edge.link.gpu);
     let at = |port| HostPort { host: "10.0.0.7".to_owned(), port };
     assert_eq!(gpus("\"auto\"").expect("it is right"), Some(Gpus::Auto));
     assert_eq!(gpus("\"10.0.0.7:1\"").expect("it is right"), Some(Gpus::These(vec![at(1)])));

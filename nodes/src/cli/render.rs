@@ -18,7 +18,7 @@ pub(super) mod time;
 pub(super) mod top;
 pub(super) mod tree;
 
-use table::{Cell, Table};
+pub(super) use table::{Cell, Table};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {

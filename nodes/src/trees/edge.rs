@@ -15,6 +15,7 @@ use actors::events::outbox::Outbox;
 use actors::fabric::facts::Facts;
 use actors::fabric::link::Link;
 use actors::fabric::peers::Peers;
+use actors::fabric::renewal::{Issues, Renewal};
 use actors::fabric::site::Site;
 use actors::inference::asker::{self, Asker};
 use actors::inference::books::Journal;
@@ -60,6 +61,9 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
     }
     probe_outbox(&config, &ground, &outbox, &relay);
     probe_links(&ground, &relay, inference.as_ref());
+    let renewal = Renewal::new(ground.credentials.clone(), Issues::Relay(relay.connections()));
+    let certificate = renewal.clone();
+    ground.facts.health.shows("certificate", move || certificate.finding());
     let cameras = cameras(&config, &ground, &outbox, inference.as_ref(), &terms);
     let facts = ground.facts;
     let site = Site { facts: facts.clone(), peers: Peers::default() };
@@ -82,6 +86,7 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
         terms.service("http", move |cx| http.clone().run(cx)),
         terms.store(outbox.child(queue, entries_max)),
         to_relay,
+        terms.service("renewal", move |cx| renewal.clone().run(cx)),
         forward,
     ];
     let node = facts.node.name.clone();

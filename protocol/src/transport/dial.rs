@@ -121,7 +121,7 @@ impl Endpoint {
         let connecting = connecting.map_err(|e| Ending::Other(e.to_string()))?;
         let quic = connecting.await.map_err(|e| ending(&e))?;
         confirmed(&quic).await.map_err(|e| ending(&e))?;
-        let connection = Connection::new(quic).map_err(Ending::WeRefused)?;
+        let connection = Connection::new(quic, self.credentials.revoked().clone()).map_err(Ending::WeRefused)?;
         // The verified DNS name and the identity come from the same CA; when they differ, it erred.
         let peer = connection.peer();
         if peer.role != role {
@@ -187,7 +187,7 @@ impl Worst {
     }
 }
 
-fn dial_error(target: String, ending: Ending) -> DialError {
+pub(super) fn dial_error(target: String, ending: Ending) -> DialError {
     match ending {
         Ending::WeRefused(why) => DialError::WrongCertificate { target, why },
         Ending::PeerRefused(why) => DialError::RefusedByPeer { target, why },

@@ -27,6 +27,8 @@ struct Planned {
     quic_port: Option<u16>,
     config: Table,
     environment: Vec<(String, String)>,
+    /// Started by the test itself, when it is time.
+    later: bool,
 }
 
 impl Plan {
@@ -109,15 +111,22 @@ impl Plan {
         self
     }
 
+    /// Leaves a node for later: `Node::start` starts it.
+    pub fn later(mut self, node: &str) -> Self {
+        self.planned(node).later = true;
+        self
+    }
+
     /// Writes the files and starts the processes; [`Cluster::ready`] waits until they are of use.
     pub fn start(self) -> Cluster {
         if let Err(stale) = programs::check_fresh() {
             panic!("{stale}");
         }
         let Self { seed, place, nodes } = self;
+        let now: Vec<String> = nodes.iter().filter(|node| !node.later).map(|node| node.name.clone()).collect();
         let nodes = nodes.into_iter().map(|planned| planned.write(place.path())).collect();
         let mut cluster = Cluster::new(seed, nodes, place);
-        for name in cluster.nodes().iter().map(|node| node.name.clone()).collect::<Vec<_>>() {
+        for name in now {
             cluster.node_mut(&name).start();
         }
         cluster
@@ -136,6 +145,7 @@ impl Plan {
             quic_port,
             config: Table::new(),
             environment: Vec::new(),
+            later: false,
         });
         let plan = self
             .set(name, "node.role", role.as_str())

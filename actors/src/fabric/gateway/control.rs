@@ -8,12 +8,14 @@ use super::refuse;
 use crate::fabric::directory;
 use crate::fabric::facts::{Outcome, SOFTWARE};
 use crate::fabric::peers::{Call, Peers};
+use crate::fabric::refusals;
 use crate::fabric::site::Site;
 use protocol::admin::{FailureRecord, NodeSnapshot};
 use protocol::core::GpuNode;
 use protocol::link::{Down, Up};
+use protocol::roles::{self, Denied, Listed};
 use protocol::transport::{CloseCode, Connection, Rx, SendError, Tx, Version};
-use protocol::{Role, TenantId};
+use protocol::{Identity, Role, TenantId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -38,8 +40,31 @@ pub(super) async fn serve(site: &Site, connection: Connection, mut tx: Tx, mut r
     site.peers.arrive(&connection, boot, software, calls);
     let here = Presence { peers: &site.peers, connection: &connection };
     let mut gpus = Gpus::of(site, &connection);
-    let reason = converse(&mut tx, &mut rx, &mut called, &mut gpus).await;
+    let heard = Heard { here: site.facts.node.role, peer: connection.peer() };
+    let reason = match converse(&mut tx, &mut rx, &mut called, &mut gpus, heard).await {
+        Ended::Said(reason) => reason,
+        Ended::Denied(denied) => {
+            refusals::denied(connection.peer(), &denied);
+            refuse(&connection, CloseCode::Refused, &denied.to_string());
+            denied.to_string()
+        }
+    };
     here.ends(&reason);
+}
+
+/// Why a control stream ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Said(String),
+    /// The peer said what its role may not say here.
+    Denied(Denied),
+}
+
+/// Whose words these are, and where they are heard.
+#[derive(Clone, Copy)]
+struct Heard<'a> {
+    here: Role,
+    peer: &'a Identity,
 }
 
 /// The gpu nodes that one peer is told of, if it is an edge of a relay.
@@ -102,7 +127,14 @@ impl Drop for Presence<'_> {
 }
 
 /// Passes calls to the peer and answers back, until the stream ends; says why it did.
-async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Call>, gpus: &mut Gpus) -> String {
+async fn converse(
+    tx: &mut Tx,
+    rx: &mut Rx,
+    called: &mut mpsc::Receiver<Call>,
+    gpus: &mut Gpus,
+    heard: Heard<'_>,
+) -> Ended {
+    let said = |reason: &str| Ended::Said(reason.to_owned());
     let mut out = Out::default();
     loop {
         tokio::select! {
@@ -113,19 +145,26 @@ async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Call>, g
                     out.give_up_last();
                     warn!("a call is not passed on: {error}");
                 }
-                Err(lost) => return lost.to_string(),
+                Err(lost) => return said(&lost.to_string()),
             },
             list = gpus.next() => match tx.send(&Down::Directory(list)).await {
                 Ok(()) => {}
                 Err(error @ (SendError::TooLarge { .. } | SendError::Unfit(_))) => warn!("the directory is not told: {error}"),
-                Err(lost) => return lost.to_string(),
+                Err(lost) => return said(&lost.to_string()),
             },
             message = rx.recv::<Up>() => match message {
-                Ok(Some(Up::Hello { .. })) => return "it said hello twice".to_owned(),
-                Ok(Some(Up::Bye)) => return "it stopped in good order".to_owned(),
-                Ok(Some(answer)) => out.answered(answer),
-                Ok(None) => return "it ended its control stream".to_owned(),
-                Err(error) => return error.to_string(),
+                Ok(Some(up)) => {
+                    if let Err(denied) = roles::check(heard.here, heard.peer.role, up.row()) {
+                        return Ended::Denied(denied);
+                    }
+                    match up {
+                        Up::Hello { .. } => return said("it said hello twice"),
+                        Up::Bye => return said("it stopped in good order"),
+                        answer => out.answered(answer),
+                    }
+                }
+                Ok(None) => return said("it ended its control stream"),
+                Err(error) => return said(&error.to_string()),
             }
         }
     }
@@ -263,6 +302,10 @@ mod tests {
         assert_eq!(answers[0].try_recv(), Err(TryRecvError::Disconnected));
     }
 
+    fn edge_identity() -> Identity {
+        "main/edge/yard".parse().expect("an identity")
+    }
+
     /// With a path of so many bytes.
     fn failures(path_bytes: usize) -> (Call, oneshot::Receiver<(Vec<FailureRecord>, u32)>) {
         let (reply, answer) = oneshot::channel();
@@ -276,7 +319,11 @@ mod tests {
         let (mut edge_tx, mut edge_rx) = edge.open_bi(&Open::Control).await.expect("a stream");
         let (_, mut tx, mut rx) = relay.accept_bi().await.expect("a stream").open().await.expect("says what it is");
         let (calls, mut called) = mpsc::channel(CALLS_WAITING_MAX);
-        let conversing = tokio::spawn(async move { converse(&mut tx, &mut rx, &mut called, &mut Gpus(None)).await });
+        let yard = edge_identity();
+        let conversing = tokio::spawn(async move {
+            let heard = Heard { here: Role::Relay, peer: &yard };
+            converse(&mut tx, &mut rx, &mut called, &mut Gpus(None), heard).await
+        });
 
         let (too_large, refused) = failures(MESSAGE_BYTES_MAX);
         let (fits, answer) = failures(10);
@@ -290,6 +337,6 @@ mod tests {
         let told = timeout(within, answer).await.expect("in time").expect("it is answered");
         assert_eq!(told, (Vec::new(), 7));
         edge_tx.send(&Up::Bye).await.expect("is sent");
-        assert_eq!(conversing.await.expect("it ends"), "it stopped in good order");
+        assert_eq!(conversing.await.expect("it ends"), Ended::Said("it stopped in good order".to_owned()));
     }
 }

@@ -8,7 +8,11 @@
 use super::{Served, refuse};
 use crate::api::admin::Admin;
 use crate::events::receiver::{self, ReceiveError};
-use protocol::link::{Open, may_open};
+use crate::fabric::refusals;
+use protocol::Role;
+use protocol::datagram::Datagram;
+use protocol::link::Open;
+use protocol::roles::{self, Denied, Listed};
 use protocol::transport::{CloseCode, Connection, PendingStream, Rx, StreamRefusal, Tx};
 use std::pin::pin;
 use std::sync::Arc;
@@ -56,11 +60,12 @@ impl Proxy {
     /// Serves the peer's streams, which end with its connection; says why that ended.
     async fn host(self, connection: &Connection, cx: &ServiceCx) -> Result<String, Failure> {
         let (here, peer) = (self.served.site.facts.node.role, connection.peer());
-        let frames_come = self.served.desk.is_some() && may_open(here, peer.role, &Open::Frame);
+        let frames_come = self.served.desk.is_some() && roles::may(here, peer.role, Open::Frame.row());
         let visit = Arc::new(Visit::new(connection.clone(), cx.clone()));
         let mut streams = JoinSet::new();
         let mut silence = pin!(tokio::time::sleep(HELLO_WITHIN));
         let mut notes = tokio::time::interval(NOTE_EVERY);
+        let mut distrusted = pin!(connection.distrusted());
         loop {
             tokio::select! {
                 pending = connection.accept_bi() => match pending {
@@ -72,7 +77,15 @@ impl Proxy {
                 },
                 // Where a desk takes frames, it accepts them itself.
                 frame = connection.accept_frame(), if !frames_come => match frame {
-                    Ok(_) => refuse(connection, CloseCode::Refused, "this node judges no frames of yours"),
+                    Ok(_) => match roles::check(here, peer.role, Open::Frame.row()) {
+                        Err(denied) => deny(connection, &denied),
+                        Ok(()) => refuse(connection, CloseCode::Refused, "this node judges no frames"),
+                    },
+                    Err(lost) => return Ok(lost.to_string()),
+                },
+                datagram = connection.recv_datagram() => match datagram {
+                    Ok(Ok(datagram)) => visit.datagram(here, &datagram),
+                    Ok(Err(why)) => tracing::debug!(%peer, "datagram: {why}"),
                     Err(lost) => return Ok(lost.to_string()),
                 },
                 Some(ended) = streams.join_next(), if !streams.is_empty() => {
@@ -85,6 +98,11 @@ impl Proxy {
                         refuse(connection, CloseCode::TooSlow, &why);
                         return Ok(why);
                     }
+                }
+                why = &mut distrusted => {
+                    metrics::counter!("watchtree_link_refusals_total", "what" => "trust").increment(1);
+                    refuse(connection, CloseCode::Refused, &why);
+                    return Ok(why);
                 }
                 _ = notes.tick() => {
                     let (addr, rtt) = (connection.remote_addr(), connection.rtt());
@@ -106,10 +124,8 @@ impl Proxy {
     async fn serve(self, visit: &Visit, open: Open, tx: Tx, rx: Rx) {
         let connection = visit.connection.clone();
         let (here, peer) = (self.served.site.facts.node.role, connection.peer().role);
-        if !may_open(here, peer, &open) {
-            metrics::counter!("watchtree_link_refusals_total", "what" => "role").increment(1);
-            let why = format!("a node of role {peer} may not open {} on a node of role {here}", open.name());
-            return refuse(&connection, CloseCode::Refused, &why);
+        if let Err(denied) = roles::check(here, peer, open.row()) {
+            return deny(&connection, &denied);
         }
         if matches!(open, Open::Control | Open::Admin) {
             visit.known.store(true, Ordering::Relaxed);
@@ -130,12 +146,16 @@ impl Proxy {
             },
             Open::Admin => self.admin.serve(connection.peer().clone(), tx, rx).await,
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
+            Open::Renew => match self.served.enrolment {
+                Some(enrolment) => enrolment.renew(&connection, tx, rx).await,
+                None => refuse(&connection, CloseCode::Refused, "this node renews no certificates"),
+            },
             Open::Core => match &self.served.site.facts.core {
                 // The session ends with the stream, and the peer opens another; the connection goes on.
                 Some(core) => core.accept(&connection, tx, rx).await,
                 None => refuse(&connection, CloseCode::Refused, "this node is in no core"),
             },
-            Open::Renew | Open::Clip { .. } => {
+            Open::Clip { .. } => {
                 refuse(&connection, CloseCode::Refused, &format!("this node serves no {} stream", open.name()));
             }
         }
@@ -151,6 +171,13 @@ impl Proxy {
             Err(ReceiveError::Protocol(why)) => refuse(&connection, CloseCode::Protocol, &why),
         }
     }
+}
+
+/// What a role may not do ends the connection of who tries it: no program of ours does.
+fn deny(connection: &Connection, denied: &Denied) {
+    refusals::denied(connection.peer(), denied);
+    metrics::counter!("watchtree_link_refusals_total", "what" => "role").increment(1);
+    connection.close(CloseCode::Refused, &denied.to_string());
 }
 
 fn stream_failed(connection: &Connection, error: JoinError) -> Failure {
@@ -177,14 +204,33 @@ struct Visit {
     known: AtomicBool,
     /// Held by the one desk that serves it.
     desk: Mutex<()>,
+    /// A datagram of it was refused, and that was told.
+    refused_datagram: AtomicBool,
 }
 
 impl Visit {
     fn new(connection: Connection, cx: ServiceCx) -> Self {
-        Self { connection, cx, known: AtomicBool::new(false), desk: Mutex::new(()) }
+        Self {
+            connection,
+            cx,
+            known: AtomicBool::new(false),
+            desk: Mutex::default(),
+            refused_datagram: AtomicBool::default(),
+        }
     }
 
     fn is_known(&self) -> bool {
         self.known.load(Ordering::Relaxed)
+    }
+
+    /// One that its role may not send is dropped and counted; the connection goes on.
+    fn datagram(&self, here: Role, datagram: &Datagram) {
+        let peer = self.connection.peer();
+        if let Err(denied) = roles::check(here, peer.role, datagram.row()) {
+            match self.refused_datagram.swap(true, Ordering::Relaxed) {
+                true => refusals::count(&denied),
+                false => refusals::denied(peer, &denied),
+            }
+        }
     }
 }

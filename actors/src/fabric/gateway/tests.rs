@@ -1,6 +1,7 @@
 //! What a peer with a good certificate may not do, over loopback.
 
 mod asking;
+mod others;
 
 use super::*;
 use crate::api::health::Health;
@@ -48,7 +49,7 @@ impl Fixture {
         let desk = (role == Role::Gpu).then(|| Desk { models: Models::new(Vec::new()), books: books.clone() });
         let site = Site { facts: facts.clone(), peers: peers.clone() };
         let _heart = supervision::watchdog::heart(History::default());
-        let gateway = Gateway::new(endpoint, Served { site, store: None, desk });
+        let gateway = Gateway::new(endpoint, Served { site, store: None, desk, enrolment: None });
         let intensity = Intensity { restarts: 5, within: Duration::from_secs(60) };
         let children = vec![gateway.peers(intensity), service("gateway", move |cx: ServiceCx| gateway.clone().run(cx))];
         let tree = Tree { name: "hub".to_owned(), strategy: Strategy::OneForOne, intensity, children };
