@@ -427,7 +427,7 @@ async fn answer(tx: &mut Tx, rx: &mut Rx, facts: &Facts, upstream: &Identity) ->
                     false => not_steered(facts, call, &path, act, &by, TOO_MANY_ACTS),
                 },
                 Ok(Some(Down::Directory(list))) => {
-                    facts.told_directory(list, upstream);
+                    facts.told_directory(list, upstream.role);
                     continue;
                 }
                 Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
