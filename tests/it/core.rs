@@ -34,7 +34,8 @@ async fn core(site: &Cluster, node: &str) -> Result<Core, String> {
 fn plan() -> Plan {
     let plan = Plan::new(SEED).relay("hub").relay("hub2").gpu("engine", &["squares"]).gpu("engine2", &["squares"]);
     let relays = RELAYS.map(|relay| plan.address(relay)).to_vec();
-    let plan = plan.set("hub", "link.relays", vec![relays[1].clone()]).set("hub2", "link.relays", vec![relays[0].clone()]);
+    let plan =
+        plan.set("hub", "link.relays", vec![relays[1].clone()]).set("hub2", "link.relays", vec![relays[0].clone()]);
     GPUS.into_iter().fold(plan, |plan, gpu| plan.set(gpu, "link.relay", relays.clone()))
 }
 
