@@ -137,7 +137,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (
         Counter,
         "watchtree_core_calls_total",
-        "A core node was asked or told, by outcome: ok, unanswered, too_large, and unreadable for what came here.",
+        "A question to a core node ended as ok or unanswered; too_large was not sent, and unreadable came here.",
     ),
     (
         Counter,

@@ -3,6 +3,7 @@
 mod authorisation;
 mod blast_radius;
 mod cli;
+mod core;
 mod enrolment;
 mod exactly_once;
 mod first_light;

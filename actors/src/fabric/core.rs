@@ -117,8 +117,8 @@ struct Shared {
     node: Identity,
     boot: Epoch,
     seats: Seats,
-    /// The node server of the running incarnation.
-    server: watch::Sender<Option<ActorRef<NodeServerMessage>>>,
+    /// Node server and gateway of the running incarnation.
+    server: watch::Sender<Option<(ActorRef<NodeServerMessage>, ActorRef<Said>)>>,
     asks: Semaphore,
     revoked: Revoked,
     keep: Keep,
@@ -251,7 +251,7 @@ impl Core {
 
     /// One session on one stream, from here to its end; says why that came.
     async fn host(&self, connection: &Connection, tx: Tx, rx: Rx, dialled: bool) -> String {
-        let Some(server) = self.0.server.borrow().clone() else { return "this node's core is not up".to_owned() };
+        let Some((server, _)) = self.0.server.borrow().clone() else { return "this node's core is not up".to_owned() };
         let seat = match self.0.seats.take(&self.0.node, connection, dialled).await {
             Ok(seat) => seat,
             Err(why) => return why,
@@ -427,6 +427,11 @@ struct Engine {
 
 impl Engine {
     async fn start(core: &Core) -> Result<Self, Failure> {
+        // One whose thread is blocked cannot end its own.
+        if let Some((server, gateway)) = core.0.server.send_replace(None) {
+            server.kill();
+            gateway.kill();
+        }
         let node = &core.0.node;
         // Another one at each start: ractor_cluster takes two nodes with one name for the same.
         let host = format!("{:016x}", Epoch::random().0);
@@ -449,7 +454,7 @@ impl Engine {
             }
         };
         core.0.seats.clear();
-        core.0.server.send_replace(Some(server.0.clone()));
+        core.0.server.send_replace(Some((server.0.clone(), gateway.0.clone())));
         Ok(Self { core: core.clone(), server, gateway })
     }
 
@@ -467,7 +472,7 @@ impl Drop for Engine {
         // An incarnation that was given up for lost takes nothing from its successor.
         let mine = &self.server.0;
         let was_mine = self.core.0.server.send_if_modified(|server| {
-            let is_mine = server.as_ref().is_some_and(|server| server.get_id() == mine.get_id());
+            let is_mine = server.as_ref().is_some_and(|(server, _)| server.get_id() == mine.get_id());
             if is_mine {
                 *server = None;
             }

@@ -56,6 +56,8 @@ struct Shared {
     /// Whom to dial; empty while nobody is known. The first that answers is kept.
     upstreams: watch::Sender<Vec<config::HostPort>>,
     role: Role,
+    /// In metrics: several links may be to nodes of one role.
+    label: String,
     connection: watch::Sender<Option<Connection>>,
     /// How this node is; only the newest is of use.
     telemetry: watch::Sender<Option<Arc<Telemetry>>>,
@@ -73,15 +75,24 @@ struct Said {
 
 impl Link {
     pub fn new(upstreams: Vec<config::HostPort>, role: Role) -> Self {
-        Self::giving(upstreams, role, Clips::default())
+        Self::made(upstreams, role, role.as_str(), Clips::default())
+    }
+
+    /// As [`Self::new`], one of several to nodes of one role.
+    pub fn labelled(upstreams: Vec<config::HostPort>, role: Role, label: &str) -> Self {
+        Self::made(upstreams, role, label, Clips::default())
     }
 
     /// A link whose upstream may fetch clips, if its role may.
     pub fn giving(upstreams: Vec<config::HostPort>, role: Role, clips: Clips) -> Self {
+        Self::made(upstreams, role, role.as_str(), clips)
+    }
+
+    fn made(upstreams: Vec<config::HostPort>, role: Role, label: &str, clips: Clips) -> Self {
         let said = Mutex::new(Said { turns: 0, state: "not dialled yet".to_owned() });
         let (upstreams, connection) = (watch::Sender::new(upstreams), watch::Sender::new(None));
-        let (telemetry, asks) = (watch::Sender::new(None), Asks::new(role));
-        Self(Arc::new(Shared { upstreams, role, connection, telemetry, asks, clips, said }))
+        let (telemetry, asks, label) = (watch::Sender::new(None), Asks::new(role), label.to_owned());
+        Self(Arc::new(Shared { upstreams, role, label, connection, telemetry, asks, clips, said }))
     }
 
     /// Asks an actor of the upstream, which gives `payload` back.
@@ -159,7 +170,7 @@ impl Link {
     /// Returns what was shown before.
     fn shows(&self, connection: Option<Connection>) -> Option<Connection> {
         let up = f64::from(u8::from(connection.is_some()));
-        metrics::gauge!("watchtree_link_up", "upstream" => self.0.role.as_str()).set(up);
+        metrics::gauge!("watchtree_link_up", "upstream" => self.0.label.clone()).set(up);
         self.0.connection.send_replace(connection)
     }
 
@@ -295,7 +306,7 @@ impl<'a> Turn<'a> {
             warn!(?pause, "no link to the {role}: {reason}");
             away.told = Some(reason.to_owned());
         }
-        metrics::counter!("watchtree_link_failures_total", "upstream" => role.as_str()).increment(1);
+        metrics::counter!("watchtree_link_failures_total", "upstream" => self.link.0.label.clone()).increment(1);
         self.says(|said| said.state = reason.to_owned());
         cx.place.note(reason);
     }

@@ -143,7 +143,7 @@ fn inference(config: &Edge, ground: &Ground) -> anyhow::Result<Option<Inference>
         return Ok(None);
     };
     // Whom they dial, the chooser says.
-    let links = [Link::new(Vec::new(), Role::Gpu), Link::new(Vec::new(), Role::Gpu)];
+    let links = ["gpu", "gpu-standby"].map(|label| Link::labelled(Vec::new(), Role::Gpu, label));
     let asker = Asker::new(ground.facts.boot, ground.facts.node.to_string(), links.clone());
     let dir = &config.node.data_dir;
     let unreadable = |why| anyhow!("{}: {why}; let this user read and write it", dir.join("askers.json").display());

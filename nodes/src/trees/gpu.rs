@@ -52,7 +52,7 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     let enrolment = Enrolment::new(&ground.credentials, None);
     let core = core(&ground, &enrolment);
     ground.facts.core = Some(core.clone());
-    ground.needs_actor("core");
+    ground.shows_actor("core");
     let addr = config.advertise.map_or(format!(":{}", endpoint.local_addr()?.port()), |addr| addr.to_string());
     let meter = LoadMeter::new(ground.facts.node.clone(), ground.facts.boot, addr, pools.clone());
     let links = Links::to_relays(&config.link.relay, &ground);

@@ -33,7 +33,8 @@ impl Links {
     pub fn to_relays(relays: &[HostPort], ground: &Ground) -> Self {
         let links = relays.iter().enumerate().map(|(index, relay)| {
             let name = if index == 0 { "relay-link".to_owned() } else { format!("relay-link-{}", index + 1) };
-            let link = Link::new(vec![relay.clone()], Role::Relay);
+            let label = name.replacen("-link", "", 1);
+            let link = Link::labelled(vec![relay.clone()], Role::Relay, &label);
             let probe = link.clone();
             ground.facts.health.shows(&name, move || probe.finding());
             (name, link)
@@ -61,7 +62,8 @@ impl Links {
         terms: &Terms,
     ) -> Vec<Node> {
         let links = self.all();
-        let service = terms.service("core", move |cx| core.clone().run(links.clone(), load.clone(), cx));
+        // Without the core a relay still keeps the record, and a gpu node still judges.
+        let service = terms.parked(terms.service("core", move |cx| core.clone().run(links.clone(), load.clone(), cx)));
         let link = |(name, link): (String, Link)| {
             let (endpoint, facts) = (endpoint.clone(), facts.clone());
             terms.service("relay-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)).named(name)

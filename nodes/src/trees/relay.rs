@@ -22,13 +22,14 @@ pub fn tree(config: Relay, mut ground: Ground) -> anyhow::Result<Tree> {
     let endpoint = Endpoint::listen(config.listen.quic, &ground.credentials)?;
     let terms = Terms::new(&config.supervision);
     ground.facts.allow_faults = terms.allow_faults();
-    for class in ["store", "peers", "gateway", "core"] {
+    for class in ["store", "peers", "gateway"] {
         ground.needs_actor(class);
     }
     ground.shows_actor("enrolment");
     let enrolment = enrolment(&config, &ground)?;
     let core = core(&ground, &enrolment);
     ground.facts.core = Some(core.clone());
+    ground.shows_actor("core");
     let links = Links::to_relays(&config.link.relays, &ground);
     let asked = links.first().map_or(Issues::Nobody, Issues::Relay);
     let issues = if enrolment.issues() { Issues::Here(enrolment.clone()) } else { asked };

@@ -180,6 +180,13 @@ impl Plan {
         }
     }
 
+    /// Where a node that was planned listens.
+    pub fn address(&self, name: &str) -> String {
+        let node =
+            self.nodes.iter().find(|node| node.name == name).unwrap_or_else(|| panic!("no node is called {name}"));
+        format!("127.0.0.1:{}", node.quic_port.unwrap_or_else(|| panic!("{name} only dials")))
+    }
+
     fn planned(&mut self, name: &str) -> &mut Planned {
         self.nodes.iter_mut().find(|node| node.name == name).unwrap_or_else(|| panic!("no node is called {name}"))
     }

@@ -21,7 +21,7 @@ impl Core {
     pub(super) async fn attend(self, link: Link) {
         let (mut connections, mut tries) = (link.connections(), 0);
         loop {
-            let connection = connections.borrow_and_update().clone().filter(speaks_core);
+            let connection = connections.borrow_and_update().clone().filter(|there| self.speaks_core(there));
             let Some(connection) = connection else {
                 if connections.changed().await.is_err() {
                     return std::future::pending().await;
@@ -44,6 +44,12 @@ impl Core {
         }
     }
 
+    /// Whoever is told to dial itself is in no core by that.
+    fn speaks_core(&self, connection: &Connection) -> bool {
+        let (peer, version) = (connection.peer(), connection.version());
+        version >= Version::FABRIC && peer.role == Role::Relay && *peer != self.0.node
+    }
+
     async fn converse(&self, connection: &Connection) -> String {
         if self.0.seats.has(connection.peer()) {
             return "the peer has opened one itself".to_owned();
@@ -54,8 +60,4 @@ impl Core {
             Err(_) => "the peer makes no room for the stream".to_owned(),
         }
     }
-}
-
-fn speaks_core(connection: &Connection) -> bool {
-    connection.version() >= Version::FABRIC && connection.peer().role == Role::Relay
 }

@@ -191,7 +191,7 @@ async fn who_comes_over_no_link_of_ours_is_turned_out() {
     let hub = core(HUB);
     let _running = run(&hub, None).await;
     let (mut ours, theirs) = tokio::io::duplex(1024);
-    let server = hub.0.server.borrow().clone().expect("it runs");
+    let (server, _) = hub.0.server.borrow().clone().expect("it runs");
     let stream = Box::new(Unlabelled(theirs));
     server.cast(NodeServerMessage::ConnectionOpenedExternal { stream, is_server: true }).expect("is taken");
     let ended = timeout(WITHIN, ours.read(&mut [0; 16])).await.expect("in time");
