@@ -1,7 +1,7 @@
 //! What is tried: one of each thing that a peer may open, say, ask, send or get, and what comes of it.
 
 use protocol::admin::{EventFilter, Reply, Request};
-use protocol::codec::encode;
+use protocol::codec::{Blob, encode};
 use protocol::core::{Ask, GpuNode, Tell};
 use protocol::datagram::Datagram;
 use protocol::enrol::{RenewDown, RenewUp};
@@ -117,6 +117,7 @@ pub fn all() -> Vec<Try> {
         Up::Failures { call: 9, failures: Vec::new(), omitted: 0 },
         Up::Snapshot { call: 9, snapshot: Box::new(snapshot()) },
         Up::Telemetry(Box::new(telemetry())),
+        Up::Ping { call: 9, payload: Blob(vec![1]) },
     ];
     let entries = [EventsUp::Outbox { epoch: BOOT }, EventsUp::Entries(vec![entry()])];
     let gauge = Datagram::Gauge { boot: BOOT, name: "x".to_owned(), seq: 1, value: 0.5 };
