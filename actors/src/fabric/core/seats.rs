@@ -221,7 +221,12 @@ impl Drop for Taken {
 impl NodeEventSubscription for Seats {
     fn node_session_opened(&self, session: NodeServerSessionInformation) {
         match self.lock().get_mut(&session.peer_addr) {
-            Some(seat) => seat.session = Some((session.node_id, session.actor)),
+            Some(seat) => {
+                if seat.leaving {
+                    session.actor.stop(Some("replaced before it was opened".to_owned()));
+                }
+                seat.session = Some((session.node_id, session.actor));
+            }
             None => {
                 warn!(from = session.peer_addr, "a session of the core that came over no link of ours is ended");
                 metrics::counter!("watchtree_core_sessions_ended_total", "reason" => "stranger").increment(1);
