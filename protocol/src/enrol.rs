@@ -107,7 +107,7 @@ pub fn hex(bytes: &[u8]) -> String {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    let fits = digits.len() % 2 == 0 && digits.len() <= 64 && digits.iter().all(u8::is_ascii_hexdigit);
+    let fits = digits.len().is_multiple_of(2) && digits.len() <= 64 && digits.iter().all(u8::is_ascii_hexdigit);
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     if fits { digits.chunks(2).map(byte).collect() } else { None }
 }

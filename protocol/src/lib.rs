@@ -5,8 +5,8 @@
 //!   telemetry · datagram               how a node is
 //!   link · core · admin ▸ steer        who says what on which stream
 //!   enrol · revoked                    how a node gets its certificate, and who lost it
-//!   identity ▸ certificate ▸ ca         who somebody is, and who says so
-//!   identity ▸ ca ▸ transport          who says it, over QUIC with mutual TLS
+//!   identity ▸ certificate ▸ csr ▸ ca  who somebody is, and who says so
+//!   transport                          who says it, over QUIC with mutual TLS
 //!   roles                              who may: one table for all of it
 //!
 //! No behaviour lives here: a type, how it looks as bytes, and what is refused.

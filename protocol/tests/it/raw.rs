@@ -1,7 +1,7 @@
 //! A peer that keeps to TLS and QUIC and to nothing else: what a broken or hostile node can send.
 
 use crate::site::{Listener, Site, loopback};
-use protocol::transport::{Connection, TlsFiles};
+use protocol::transport::{Connection, KEEP_ALIVE_EVERY, TlsFiles};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -38,7 +38,12 @@ pub async fn connect(
     config.alpn_protocols = vec![alpn.to_vec()];
     let config = QuicClientConfig::try_from(config).expect("QUIC's cipher suite");
     let mut endpoint = quinn::Endpoint::client(loopback()).expect("a socket");
-    endpoint.set_default_client_config(quinn::ClientConfig::new(Arc::new(config)));
+    let mut config = quinn::ClientConfig::new(Arc::new(config));
+    // As every dialler does: who is silent on its connection is gone, whatever it would have sent.
+    let mut transport = quinn::TransportConfig::default();
+    transport.keep_alive_interval(Some(KEEP_ALIVE_EVERY));
+    config.transport_config(Arc::new(transport));
+    endpoint.set_default_client_config(config);
     let connection = endpoint.connect(([127, 0, 0, 1], port).into(), server_name).expect("a dial").await?;
     Ok(RawPeer { connection, _endpoint: endpoint })
 }
