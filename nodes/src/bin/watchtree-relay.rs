@@ -14,6 +14,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    launch::heaps::few();
     let args = Args::parse();
     let config = match launch::read_config(&args.node.config, config::relay) {
         Ok(config) => config,

@@ -31,7 +31,7 @@ const DESK_FREE_WITHIN: Duration = Duration::from_secs(1);
 /// How often the tree shows a new round-trip time.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
-#[derive(Clone)]
+/// One for all connections: each of their futures would hold what they have in common several times.
 pub(super) struct Proxy {
     pub served: Served,
     pub admin: Admin,
@@ -40,7 +40,7 @@ pub(super) struct Proxy {
 
 impl Proxy {
     /// One peer, from its certificate to its end.
-    pub async fn run(self, connection: Connection, cx: ServiceCx) -> Result<(), Failure> {
+    pub async fn run(self: Arc<Self>, connection: Connection, cx: ServiceCx) -> Result<(), Failure> {
         let _ends = Ends(connection.clone());
         let facts = self.served.site.facts.clone();
         let reason = tokio::select! {
@@ -56,7 +56,7 @@ impl Proxy {
     }
 
     /// Serves the peer's streams, which end with its connection; says why that ended.
-    async fn host(self, connection: &Connection, cx: &ServiceCx) -> Result<String, Failure> {
+    async fn host(self: Arc<Self>, connection: &Connection, cx: &ServiceCx) -> Result<String, Failure> {
         let (here, peer) = (self.served.site.facts.node.role, connection.peer());
         let frames_come = self.served.desk.is_some() && may_open(here, peer.role, &Open::Frame);
         let visit = Arc::new(Visit::new(connection.clone(), cx.clone()));
@@ -97,7 +97,7 @@ impl Proxy {
         }
     }
 
-    async fn open(self, visit: Arc<Visit>, pending: PendingStream) {
+    async fn open(self: Arc<Self>, visit: Arc<Visit>, pending: PendingStream) {
         match pending.open().await {
             Ok((open, tx, rx)) => self.serve(&visit, open, tx, rx).await,
             Err(StreamRefusal::Garbled(why)) => refuse(&visit.connection, CloseCode::Protocol, &why),
@@ -105,7 +105,7 @@ impl Proxy {
         }
     }
 
-    async fn serve(self, visit: &Visit, open: Open, tx: Tx, rx: Rx) {
+    async fn serve(&self, visit: &Visit, open: Open, tx: Tx, rx: Rx) {
         let connection = visit.connection.clone();
         let (here, peer) = (self.served.site.facts.node.role, connection.peer().role);
         if !may_open(here, peer, &open) {
@@ -133,7 +133,7 @@ impl Proxy {
                 }
                 None => refuse(&connection, CloseCode::Refused, "this node judges no frames"),
             },
-            Open::Admin => Box::pin(self.admin.serve(connection.peer().clone(), tx, rx)).await,
+            Open::Admin => Box::pin(self.admin.clone().serve(connection.peer().clone(), tx, rx)).await,
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
             Open::Renew | Open::Core | Open::Clip { .. } => {
                 refuse(&connection, CloseCode::Refused, &format!("this node serves no {} stream", open.name()));
@@ -141,8 +141,8 @@ impl Proxy {
         }
     }
 
-    async fn events(self, connection: Connection, tx: Tx, rx: Rx) {
-        let Some(store) = self.served.store else {
+    async fn events(&self, connection: Connection, tx: Tx, rx: Rx) {
+        let Some(store) = self.served.store.clone() else {
             return refuse(&connection, CloseCode::Refused, "this node keeps no record");
         };
         match receiver::receive(connection.peer().clone(), tx, rx, store).await {
