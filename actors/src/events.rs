@@ -5,7 +5,7 @@
 //!
 //! At least once on the wire, exactly once on the record: (edge, outbox epoch, seq) against a mark.
 
-mod disk;
+pub(crate) mod disk;
 pub mod forwarder;
 #[cfg(test)]
 mod link_tests;

@@ -5,6 +5,7 @@
 //!           relay ◀══QUIC══ forwarder ◀── outbox ◀── tracking
 //!   gpu:    fabric/gateway ──▶ inference/pool (batcher ▸ worker ▸ model port)
 //!   relay:  fabric/gateway ──▶ events/receiver ──▶ events/store ──▶ api
+//!   all:    telemetry/sampler ──▶ fleet (this node), fabric/link ══QUIC══▶ the relay's fleet ──▶ api
 //!
 //! One actor, one file. Pure cores (motion, tracker, batcher) know neither I/O nor clocks.
 
@@ -15,6 +16,7 @@ pub mod tracking;
 pub mod events;
 
 pub mod fabric;
+pub mod fleet;
 
 pub mod api;
 pub mod telemetry;

@@ -8,7 +8,9 @@
 //! a peer the peer.
 
 mod classes;
+pub mod machine;
 pub mod process;
+pub mod sampler;
 mod zeros;
 
 use classes::Classes;
@@ -99,14 +101,28 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Gauge, "watchtree_camera_blind", "1 while nobody judges this camera's frames, by camera."),
     (Counter, "watchtree_inference_outcomes_total", "A frame that this edge submitted was settled, by outcome."),
     (Counter, "watchtree_inference_late_verdicts_total", "A verdict came for a frame that had been settled already."),
+    (
+        Counter,
+        "watchtree_inference_suspects_total",
+        "A gpu node became suspect to this edge, by what became of the frame: expired or failed. The other one is asked.",
+    ),
     (Counter, "watchtree_inference_verdicts_total", "A frame submitted to this gpu node was settled, by outcome."),
     (Histogram, "watchtree_inference_batch_seconds", "From handing a batch to the model port to its answer, by model."),
     (Counter, "watchtree_events_total", "An event began or ended, by phase."),
     (Counter, "watchtree_outbox_accepted_total", "An entry was accepted: it is on this edge's disk."),
     (Counter, "watchtree_outbox_acked_total", "An entry was acknowledged by the relay."),
-    (Counter, "watchtree_outbox_dropped_total", "The oldest entry made room in a full outbox."),
+    (
+        Counter,
+        "watchtree_outbox_dropped_total",
+        "The oldest entry of the lowest severity made room in a full outbox, by severity.",
+    ),
     (Counter, "watchtree_outbox_refused_total", "An event was not accepted because the disk is full."),
     (Gauge, "watchtree_outbox_unacked_events", "Entries accepted that the relay has not acknowledged."),
+    (
+        Gauge,
+        "watchtree_outbox_oldest_seconds",
+        "How long the oldest entry that the relay has not acknowledged has waited.",
+    ),
     (Histogram, "watchtree_outbox_commit_seconds", "One commit of the outbox, for all that pushed meanwhile."),
     (Histogram, "watchtree_record_commit_seconds", "One commit of the record, for all edges that sent meanwhile."),
     (
@@ -117,7 +133,39 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Counter, "watchtree_record_unreadable_total", "A row of the record could not be decoded and was left out."),
     (Counter, "watchtree_record_entries_total", "An entry was put on the relay's record."),
     (Counter, "watchtree_record_duplicates_total", "An entry came that was on the record already, and was skipped."),
+    (Gauge, "watchtree_core_members", "Members of the core that this node sees, itself included, by group."),
+    (
+        Counter,
+        "watchtree_core_calls_total",
+        "A question to a core node ended as ok or unanswered; too_large was not sent, and unreadable came here.",
+    ),
+    (
+        Counter,
+        "watchtree_core_sessions_ended_total",
+        "This node ended a session of the core, by reason: silent, name (not its certificate's), stranger (no link of ours).",
+    ),
+    (Gauge, "watchtree_core_directory_nodes", "Gpu nodes in a relay's directory."),
     (Gauge, "watchtree_peer_linked", "1 while this peer is linked to this node, 0 since it is gone, by its name."),
+    (Counter, "watchtree_telemetry_messages_total", "A node told this one how it is."),
+    (
+        Counter,
+        "watchtree_datagrams_dropped_total",
+        "A datagram was dropped, by what: garbled, too many, or of a kind that nothing here uses.",
+    ),
+    (Gauge, "watchtree_fleet_nodes", "Nodes that this one knows, itself included, by role and state."),
+    (
+        Gauge,
+        "watchtree_fleet_cameras",
+        "Cameras of all nodes, by state: on line, or off line, blind or of a node that is down.",
+    ),
+    (
+        Gauge,
+        "watchtree_fleet_spool_waiting",
+        "Entries that wait on edges for the relay, of all edges together, as last told.",
+    ),
+    (Gauge, "watchtree_fleet_spool_oldest_seconds", "How long the oldest entry waits on any edge that is not down."),
+    (Gauge, "watchtree_fleet_clock_skew_seconds_max", "The most that the clock of a node that is not down is off."),
+    (Counter, "watchtree_fleet_history_restarts_total", "The telemetry history was deleted and begun afresh."),
     (Gauge, "watchtree_link_up", "1 while the link to this upstream is up, by its role."),
     (Counter, "watchtree_link_failures_total", "A link was lost or could not be made, by the upstream's role."),
     (
@@ -127,7 +175,20 @@ const METRICS: &[(Kind, &str, &str)] = &[
     ),
     (Counter, "watchtree_clip_sent_bytes_total", "A byte of a clip went out to the relay."),
     (Counter, "watchtree_clip_received_bytes_total", "A byte of a clip came in from an edge."),
-    (Counter, "watchtree_link_refusals_total", "A peer was refused, by what: certificate, role, frame."),
+    (
+        Counter,
+        "watchtree_link_refusals_total",
+        "A peer was refused, by what: certificate, connections, role, frame, trust.",
+    ),
+    (
+        Counter,
+        "watchtree_refused_total",
+        "The role table denied something, by the peer's role and what it was: a stream, a message, a request, a datagram, HTTP.",
+    ),
+    (Counter, "watchtree_enrol_total", "A box came with a token, by result: joined, or why it was not let in."),
+    (Counter, "watchtree_renew_total", "A node asked this relay for its next certificate, by result."),
+    (Counter, "watchtree_certificate_renewals_total", "This node asked for its next certificate, by result."),
+    (Gauge, "watchtree_certificate_seconds_left", "For how long this node's certificate is still good."),
 ];
 
 /// Seconds; from a restart in memory to a stuck model.

@@ -46,6 +46,8 @@ pub struct Tls {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listen {
     pub quic: SocketAddr,
+    /// The HTTP routes for people with a certificate; `None`: not served.
+    pub https: Option<SocketAddr>,
 }
 
 /// Where to dial: a host name or address, and a port. As text `hub.example:7443` or `[::1]:7443`.
@@ -58,6 +60,9 @@ pub struct HostPort {
 
 /// The way out of a wrong [`HostPort`].
 pub(crate) const HOST_PORT: &str = "use host:port, such as 10.0.0.2:7443";
+
+/// Addresses in one list of whom to dial. More are refused.
+pub(crate) const UPSTREAMS_MAX: usize = 8;
 
 /// The longest host name that DNS carries.
 const HOST_CHARS_MAX: usize = 253;
@@ -150,8 +155,14 @@ pub(crate) fn tls(root: &mut Section) -> Option<Tls> {
 }
 
 pub(crate) fn listen(root: &mut Section, port: u16) -> Listen {
+    listen_in(&mut root.section("listen"), port)
+}
+
+/// As [`listen`], where the section has keys of its own.
+pub(crate) fn listen_in(section: &mut Section, port: u16) -> Listen {
     let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
-    Listen { quic: root.section("listen").or("quic", default, &format!("use address:port, such as {default}")) }
+    let quic = section.or("quic", default, &format!("use address:port, such as {default}"));
+    Listen { quic, https: section.opt("https", "use address:port, such as 0.0.0.0:7445, or remove it") }
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use crate::Kind;
 use crate::camera::{self, Camera};
-use crate::common::{self, HOST_PORT, HostPort, Node, Tls};
+use crate::common::{self, HOST_PORT, HostPort, Node, Tls, UPSTREAMS_MAX};
 use crate::env::Vars;
 use crate::fault::Faults;
 use crate::reader::{Reader, Section};
 use crate::supervision::{self, Supervision};
+use protocol::CameraId;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
@@ -30,9 +31,19 @@ pub struct Edge {
 /// `[link]`: whom the edge dials.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EdgeLink {
-    pub relay: HostPort,
+    /// The first that answers is kept; not empty.
+    pub relay: Vec<HostPort>,
     /// `None`: nobody judges frames, so motion is all that is reported.
-    pub gpu: Option<HostPort>,
+    pub gpu: Option<Gpus>,
+}
+
+/// Which gpu nodes an edge may ask; it keeps links to two of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gpus {
+    /// Those that its relay tells it of.
+    Auto,
+    /// These, the first ones preferred; not empty.
+    These(Vec<HostPort>),
 }
 
 /// `[outbox]`
@@ -75,6 +86,10 @@ pub struct Track {
     pub update_every: Duration,
 }
 
+/// In place of addresses: whom the relay tells of.
+const AUTO: &str = "auto";
+const GPUS: &str = "use \"auto\", host:port, such as 10.0.0.2:7444, or a list of those";
+
 /// Frames a second that a camera may be looked at.
 pub(crate) const FRAMES_PER_S: RangeInclusive<f32> = 0.1..=30.0;
 
@@ -106,9 +121,16 @@ pub(crate) fn read(reader: &Reader) -> Option<Edge> {
 }
 
 fn link(mut s: Section) -> Option<EdgeLink> {
-    let relay = s.must("relay", HOST_PORT);
-    let gpu = s.opt("gpu", HOST_PORT);
+    let relay = s.require("relay", HOST_PORT).some("relay", UPSTREAMS_MAX, HOST_PORT);
+    let gpu = gpus(&mut s);
     Some(EdgeLink { relay: relay?, gpu })
+}
+
+fn gpus(s: &mut Section) -> Option<Gpus> {
+    if s.takes("gpu", AUTO) {
+        return Some(Gpus::Auto);
+    }
+    s.some("gpu", UPSTREAMS_MAX, GPUS).map(Gpus::These)
 }
 
 fn detect(mut s: Section) -> Detect {
@@ -141,7 +163,9 @@ fn cameras(root: &mut Section) -> Vec<Camera> {
     for (index, mut s) in root.sections("cameras").into_iter().enumerate() {
         // A camera that is wrong has left its faults; the others are still looked at.
         let Some(camera) = camera::read(&mut s) else { continue };
-        if let Some(first) = first_of.get(&camera.id) {
+        if camera.id.as_str() == CameraId::OUTBOX {
+            s.fault("id", "\"outbox\"", "choose another: what the edge says of its outbox has this id");
+        } else if let Some(first) = first_of.get(&camera.id) {
             let way_out = format!("choose another: cameras.{first} has this id");
             s.fault("id", &format!("\"{}\"", camera.id), &way_out);
         } else {

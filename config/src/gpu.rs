@@ -1,7 +1,7 @@
 //! A gpu node's configuration: its models and how their work is batched.
 
 use crate::Kind;
-use crate::common::{self, HOST_PORT, HostPort, Listen, Node, Tls};
+use crate::common::{self, HOST_PORT, HostPort, Listen, Node, Tls, UPSTREAMS_MAX};
 use crate::env::Vars;
 use crate::fault::{Fault, Faults};
 use crate::model;
@@ -19,6 +19,8 @@ pub struct Gpu {
     pub node: Node,
     pub tls: Tls,
     pub listen: Listen,
+    /// Where edges dial it, as `listen.advertise` says; `None`: where its relay sees it, at the port of `listen.quic`.
+    pub advertise: Option<HostPort>,
     pub link: GpuLink,
     /// The first one judges frames that name no model. Without any, every frame is answered `failed`.
     pub models: Vec<ModelEntry>,
@@ -29,8 +31,8 @@ pub struct Gpu {
 /// `[link]`: whom the gpu node dials.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GpuLink {
-    /// `None`: it serves edges and tells no relay.
-    pub relay: Option<HostPort>,
+    /// Each gets a link of its own. Empty: it serves edges and tells no relay.
+    pub relay: Vec<HostPort>,
 }
 
 /// `[[models]]`
@@ -94,12 +96,15 @@ pub(crate) fn read(reader: &Reader) -> Option<Gpu> {
     let mut root = reader.root();
     let node = common::node(&mut root, Kind::Gpu);
     let tls = common::tls(&mut root);
-    let listen = common::listen(&mut root, PORT_DEFAULT);
-    let link = GpuLink { relay: root.section("link").opt("relay", HOST_PORT) };
+    let mut section = root.section("listen");
+    let listen = common::listen_in(&mut section, PORT_DEFAULT);
+    let advertise = section.opt("advertise", HOST_PORT);
+    drop(section);
+    let link = GpuLink { relay: root.section("link").some("relay", UPSTREAMS_MAX, HOST_PORT).unwrap_or_default() };
     let models = root.sections("models").into_iter().filter_map(model_entry).collect();
     let batcher = batcher(root.section("batcher"));
     let supervision = supervision::read(&mut root);
-    Some(Gpu { node: node?, tls: tls?, listen, link, models, batcher, supervision })
+    Some(Gpu { node: node?, tls: tls?, listen, advertise, link, models, batcher, supervision })
 }
 
 fn model_entry(mut s: Section) -> Option<ModelEntry> {

@@ -20,11 +20,11 @@ mod supervision;
 
 pub use camera::Camera;
 pub use common::{HostPort, Listen, LogFormat, Node, Tls};
-pub use edge::{Detect, Edge, EdgeLink, Motion, Outbox, Track, edge_from};
+pub use edge::{Detect, Edge, EdgeLink, Gpus, Motion, Outbox, Track, edge_from};
 pub use env::Vars;
 pub use fault::{Fault, Faults};
 pub use gpu::{Batcher, Gpu, GpuLink, ModelEntry, gpu_from};
-pub use relay::{Relay, relay_from};
+pub use relay::{Enrol, Relay, RelayLink, relay_from};
 pub use supervision::Supervision;
 
 use reader::Reader;

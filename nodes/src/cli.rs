@@ -1,7 +1,7 @@
 //! Cli: the command `watchtree`. Asks and steers core nodes as a person; issues certificates; checks files.
 //!
 //!   args ─▶ run ─┬─ nodes · tree · top · failures · events · record ─▶ credentials ▸ session ══QUIC══▶ relay or gpu node
-//!                ├─ restart · park · resume · inject ───────────────▶ (operators)    render ◀══replies══┘
+//!                ├─ restart · park · resume · inject · token · revoke ▶ (operators)  render ◀══replies══┘
 //!                └─ ca · config                       files alone, no network
 //!
 //! Answers go to stdout, everything else to stderr, under `-o json` as objects too. Exit codes: 0 done, 1 failed,
@@ -12,8 +12,10 @@ mod authority;
 mod bookmark;
 mod changes;
 mod credentials;
+mod enrol;
 mod events;
 mod failures;
+mod fleet;
 mod follow;
 mod gather;
 mod inventory;
@@ -21,6 +23,7 @@ mod out;
 mod rates;
 mod record;
 mod render;
+mod roles;
 mod say;
 mod screen;
 mod session;
@@ -29,7 +32,7 @@ mod top;
 mod tree;
 mod watch;
 
-use args::{Access, CaCommand, Cli, Command, ConfigCommand, SteerArgs};
+use args::{Access, CaCommand, Cli, Command, ConfigCommand, SteerArgs, TokenCommand};
 use out::Out;
 use protocol::Act;
 use say::warn;
@@ -97,8 +100,14 @@ fn obey(command: Command) -> Result<(), Failure> {
             false => events::list(&args, dialler, &mut out).await,
         }),
         Command::Record(args) => online(&args.access, async |dialler| record::list(&args, dialler, &mut out).await),
+        Command::Token(TokenCommand::Create(args)) => {
+            online(&args.access, async |dialler| enrol::create(&args, dialler, &mut out).await)
+        }
+        Command::Revoke(args) => online(&args.access, async |dialler| enrol::revoke(&args, dialler, &mut out).await),
+        Command::Revoked(args) => online(&args.access, async |dialler| enrol::revoked(&args, dialler, &mut out).await),
         Command::Ca(CaCommand::Init(args)) => authority::init(&args, &mut out),
         Command::Ca(CaCommand::Issue(args)) => authority::issue(&args, &mut out),
+        Command::Roles(args) => roles::roles(&args, &mut out),
         Command::Config(ConfigCommand::Check { file }) => check(&file, &mut out),
     }
 }

@@ -11,7 +11,7 @@ use actors::telemetry::Recorder;
 use clap::Parser;
 use config::{Faults, LogFormat};
 use protocol::transport::{Credentials, TlsFiles};
-use protocol::{Identity, Role};
+use protocol::{Identity, Role, Timestamp};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -151,7 +151,7 @@ async fn live(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let files = TlsFiles { ca: tls.ca.clone(), cert: tls.cert.clone(), key: tls.key.clone() };
-    let credentials = Credentials::load(&files)?;
+    let credentials = credentials(&files, role)?;
     check_identity(credentials.identity(), role, node)?;
     std::fs::create_dir_all(&node.data_dir).map_err(|why| {
         anyhow::anyhow!(
@@ -194,6 +194,21 @@ async fn live(
     let ended = ended.await;
     history.end(if ended.is_err() && tree_ran.get() { LastEnd::Escalated } else { LastEnd::Stopped });
     ended
+}
+
+/// An edge watches its cameras also when nobody lets it in any more; a relay that has the authority issues its next
+/// certificate itself.
+fn credentials(files: &TlsFiles, role: Role) -> anyhow::Result<Credentials> {
+    if !matches!(role, Role::Edge | Role::Relay) {
+        return Ok(Credentials::load(files)?);
+    }
+    let credentials = Credentials::load_even_if_ended(files)?;
+    let until = credentials.certificate().until;
+    if until < Timestamp::now() {
+        let cert = files.cert.display();
+        warn!("{cert} ended at {until}: other nodes refuse this one until it has a new one; check this host's clock");
+    }
+    Ok(credentials)
 }
 
 async fn told(terminate: &mut Signal, interrupt: &mut Signal) {

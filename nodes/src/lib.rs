@@ -1,9 +1,11 @@
 //! Nodes: each a literal tree, and the little that starts it.
 //!
 //!   trees/{edge,relay,gpu}   who runs on a node, in which order
+//!   join                     how a new box gets its certificate
 //!   launch                   configuration, certificate, log, signals, exit code
 //!   cli                      the operator's command `watchtree`
 
 pub mod cli;
+pub mod join;
 pub mod launch;
 pub mod trees;

@@ -1,7 +1,9 @@
 //! What runs on which node; each tree in one literal, so that start order is reading order.
 
 pub mod edge;
+mod fleet;
 pub mod gpu;
+mod links;
 pub mod relay;
 mod spool;
 mod terms;

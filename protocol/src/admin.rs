@@ -1,6 +1,7 @@
 //! What operators and viewers ask a core node, and the answers.
 
 use crate::core::Revocation;
+use crate::enrol::TokenText;
 use crate::frame::Ledger;
 use crate::limits;
 use crate::telemetry::Telemetry;
@@ -28,7 +29,7 @@ pub enum Request {
     /// Certificates of these nodes, operators or viewers are worth nothing from now on. Answered by `Revoked` with
     /// those that were meant; operators only.
     Revoke { name: NodeName, role: Option<Role> },
-    /// Who is revoked. Answered by `Revoked`.
+    /// Who is revoked. Answered by `Revoked`s, then `Done`.
     Revoked,
     /// How the nodes are. Answered by `Fleet`s, then `Done`.
     Fleet,
@@ -53,9 +54,10 @@ pub enum Reply {
     },
     /// Told once: the relay keeps a hash of it.
     Token {
-        token: String,
+        token: TokenText,
         until: Timestamp,
     },
+    /// At most [`limits::REVOCATIONS_MAX`] of them.
     Revoked(Vec<Revocation>),
     /// At most [`limits::FLEET_MAX`] of them.
     Fleet(Vec<NodeHealth>),
@@ -68,7 +70,8 @@ pub struct NodeHealth {
     pub state: HealthState,
     /// When it came into this state.
     pub since: Timestamp,
-    /// Why it is not healthy, the most important first; empty if it is.
+    /// Why it is not healthy, the most important first, at most [`limits::HEALTH_REASONS_MAX`]. Of one that is: what is
+    /// worth knowing all the same.
     pub reasons: Vec<String>,
     pub software: String,
     /// Round-trip time of its link; `None` while it has none.
@@ -77,6 +80,19 @@ pub struct NodeHealth {
     pub clock_skew_ms: Option<i64>,
     /// Its newest; `None` before the first.
     pub telemetry: Option<Box<Telemetry>>,
+}
+
+impl NodeHealth {
+    /// Cut to what a message of [`limits::FLEET_MAX`] has room for; those left out are counted.
+    pub fn short(mut self) -> Self {
+        let all = self.reasons.len();
+        if all > limits::HEALTH_REASONS_MAX {
+            self.reasons.truncate(limits::HEALTH_REASONS_MAX - 1);
+            self.reasons.push(format!("and {} more", all - self.reasons.len()));
+        }
+        self.reasons.iter_mut().for_each(|reason| *reason = limits::short_text(reason));
+        self
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -90,6 +106,8 @@ pub enum HealthState {
 }
 
 impl HealthState {
+    pub const ALL: [Self; 3] = [Self::Healthy, Self::Degraded, Self::Down];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",

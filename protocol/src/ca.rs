@@ -1,13 +1,16 @@
 //! The certificate authority: two files in a directory, and the certificates it issues.
 //!
-//!   init ──▶ ca.pem ca.key ──issue──▶ yard.pem yard.key
+//!   init ──▶ ca.pem ca.key ──issue──────────▶ yard.pem yard.key
+//!                        └──Authority::sign──▶ the certificate that a node's request asks for
 //!
 //! A certificate carries its holder twice: as the URI SAN that is its identity, and as the DNS SAN
 //! `ROLE.watchtree`, so that ordinary name verification by a dialler proves the role. Every node
 //! both dials and listens, so a certificate is good for both. No file is ever overwritten: a lost
 //! CA key means a new certificate for every node.
 
-use crate::Identity;
+use crate::csr::Csr;
+use crate::enrol::sha256;
+use crate::{Identity, Timestamp, certificate};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     PublicKeyData, SanType,
@@ -26,9 +29,6 @@ const CA_KEY_FILE: &str = "ca.key";
 
 /// Ten years. Renewing a CA means a visit to every node.
 const CA_VALID: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-
-/// Certificates begin this far in the past: a box whose clock is behind may still connect.
-const CLOCK_SKEW_MAX: Duration = Duration::from_secs(3600);
 
 /// A CA's name, in characters. Longer ones are refused.
 const CA_NAME_CHARS_MAX: usize = 64;
@@ -59,45 +59,118 @@ pub fn init(dir: &Path, name: &str) -> Result<(), CaError> {
     if name.is_empty() || name.chars().count() > CA_NAME_CHARS_MAX || name.chars().any(char::is_control) {
         return Err(CaError::Request(format!("a CA's name has 1 to {CA_NAME_CHARS_MAX} printable characters")));
     }
-    let mut params = params(name, CA_VALID)?;
+    let mut params = params(name, Timestamp::now(), CA_VALID)?;
     // It signs nodes and never another CA.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate().map_err(refused)?;
     let cert = params.self_signed(&key).map_err(refused)?;
-    write_pair(dir.join(CA_CERT_FILE), &cert.pem(), dir.join(CA_KEY_FILE), &key.serialize_pem())?;
-    Ok(())
+    write_pair(dir.join(CA_CERT_FILE), &cert.pem(), dir.join(CA_KEY_FILE), &key.serialize_pem()).map(drop)
 }
 
 /// Issues `NAME.pem` and `NAME.key` into `out_dir`, good from an hour ago until `valid` from now.
 pub fn issue(ca_dir: &Path, out_dir: &Path, who: &Identity, valid: Duration) -> Result<IssuedPaths, CaError> {
-    let ca = load(ca_dir)?;
-    let mut params = params(&who.to_string(), valid)?;
-    params.subject_alt_names = vec![
-        SanType::DnsName(who.role.server_name().try_into().map_err(refused)?),
-        SanType::URI(who.uri().try_into().map_err(refused)?),
-    ];
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    params.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate().map_err(refused)?;
-    let cert = params.signed_by(&key, &ca).map_err(refused)?;
-    let name = who.name.as_str();
-    let (cert_path, key_path) = (out_dir.join(format!("{name}.pem")), out_dir.join(format!("{name}.key")));
-    write_pair(cert_path, &cert.pem(), key_path, &key.serialize_pem())
+    issue_at(ca_dir, out_dir, who, Timestamp::now(), valid)
 }
 
-fn params(common_name: &str, valid: Duration) -> Result<CertificateParams, CaError> {
-    let now = OffsetDateTime::now_utc();
+/// As [`issue`], as if it were `issued`: for a host whose clock is wrong and known to be.
+pub fn issue_at(
+    ca_dir: &Path,
+    out_dir: &Path,
+    who: &Identity,
+    issued: Timestamp,
+    valid: Duration,
+) -> Result<IssuedPaths, CaError> {
+    let ca = Authority::load(ca_dir)?;
+    let key = KeyPair::generate().map_err(refused)?;
+    let cert = ca.certificate(who, &key, issued, valid)?;
+    let name = who.name.as_str();
+    let (cert_path, key_path) = (out_dir.join(format!("{name}.pem")), out_dir.join(format!("{name}.key")));
+    write_pair(cert_path, &cert, key_path, &key.serialize_pem())
+}
+
+/// A CA in memory: what a relay needs that issues certificates while it runs.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+    sha256: [u8; 32],
+}
+
+impl Authority {
+    /// From the directory that [`init`] filled.
+    pub fn load(dir: &Path) -> Result<Self, CaError> {
+        let (cert_path, key_path) = (dir.join(CA_CERT_FILE), dir.join(CA_KEY_FILE));
+        let wrong = |path: &Path, why: String| {
+            let way_out = "name the directory of an existing CA, or make one there first";
+            CaError::File { path: path.to_owned(), why, way_out }
+        };
+        let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| wrong(path, e.to_string()));
+        let (pem, key_pem) = (read(&cert_path)?, read(&key_path)?);
+        let cert = CertificateDer::from_pem_slice(pem.as_bytes())
+            .map_err(|_| wrong(&cert_path, "not a PEM certificate".to_owned()))?;
+        let key = KeyPair::from_pem(&key_pem).map_err(|_| wrong(&key_path, "not a PEM private key".to_owned()))?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(&cert)
+            .map_err(|e| wrong(&cert_path, format!("not a certificate: {e}")))?;
+        // rcgen would sign with any key and name this CA as the issuer; nobody could verify the result.
+        if parsed.public_key().raw != key.subject_public_key_info() {
+            return Err(CaError::WrongKey { key: key_path, cert: cert_path });
+        }
+        let sha256 = sha256(&cert);
+        let issuer = Issuer::from_ca_cert_der(&cert, key).map_err(|e| wrong(&cert_path, e.to_string()))?;
+        Ok(Self { issuer, pem, sha256 })
+    }
+
+    /// Its certificate.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// What a token carries: SHA-256 of its certificate.
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256
+    }
+
+    /// A certificate in PEM for the key in `request`, issued now, or at `later` if that is still to come.
+    pub fn sign(
+        &self,
+        who: &Identity,
+        request: &Csr,
+        later: Option<Timestamp>,
+        valid: Duration,
+    ) -> Result<String, CaError> {
+        let now = Timestamp::now();
+        self.certificate(who, &request.key, later.map_or(now, |later| later.max(now)), valid)
+    }
+
+    fn certificate(
+        &self,
+        who: &Identity,
+        key: &impl PublicKeyData,
+        issued: Timestamp,
+        valid: Duration,
+    ) -> Result<String, CaError> {
+        let mut params = params(&who.to_string(), issued, valid)?;
+        params.subject_alt_names = vec![
+            SanType::DnsName(who.role.server_name().try_into().map_err(refused)?),
+            SanType::URI(who.uri().try_into().map_err(refused)?),
+        ];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        Ok(params.signed_by(key, &self.issuer).map_err(refused)?.pem())
+    }
+}
+
+fn params(common_name: &str, issued: Timestamp, valid: Duration) -> Result<CertificateParams, CaError> {
+    let valid_s = valid.as_secs();
+    let at = |time: Timestamp| OffsetDateTime::from_unix_timestamp(time.micros().div_euclid(1_000_000)).ok();
+    let until = time::Duration::try_from(valid).ok().and_then(|valid| at(issued)?.checked_add(valid));
+    let (Some(begins), Some(until)) = (at(certificate::begins(issued)), until.filter(|until| until.year() < 9999))
+    else {
+        return Err(CaError::Request(format!("no certificate can be valid for {valid_s} s; ask for less")));
+    };
     let mut params = CertificateParams::default();
-    params.not_before = now - CLOCK_SKEW_MAX;
-    params.not_after = time::Duration::try_from(valid)
-        .ok()
-        .and_then(|valid| now.checked_add(valid))
-        .filter(|until| until.year() < 9999)
-        .ok_or_else(|| {
-            CaError::Request(format!("no certificate can be valid for {} s; ask for less", valid.as_secs()))
-        })?;
+    (params.not_before, params.not_after) = (begins, until);
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
     Ok(params)
@@ -106,26 +179,6 @@ fn params(common_name: &str, valid: Duration) -> Result<CertificateParams, CaErr
 /// What rcgen refuses for reasons of its own.
 fn refused(error: rcgen::Error) -> CaError {
     CaError::Request(format!("certificate not made: {error}"))
-}
-
-fn load(dir: &Path) -> Result<Issuer<'static, KeyPair>, CaError> {
-    let (cert_path, key_path) = (dir.join(CA_CERT_FILE), dir.join(CA_KEY_FILE));
-    let wrong = |path: &Path, why: String| {
-        let way_out = "name the directory of an existing CA, or make one there first";
-        CaError::File { path: path.to_owned(), why, way_out }
-    };
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| wrong(path, e.to_string()));
-    let (cert_pem, key_pem) = (read(&cert_path)?, read(&key_path)?);
-    let cert = CertificateDer::from_pem_slice(cert_pem.as_bytes())
-        .map_err(|_| wrong(&cert_path, "not a PEM certificate".to_owned()))?;
-    let key = KeyPair::from_pem(&key_pem).map_err(|_| wrong(&key_path, "not a PEM private key".to_owned()))?;
-    let (_, parsed) =
-        x509_parser::parse_x509_certificate(&cert).map_err(|e| wrong(&cert_path, format!("not a certificate: {e}")))?;
-    // rcgen would sign with any key and name this CA as the issuer; nobody could verify the result.
-    if parsed.public_key().raw != key.subject_public_key_info() {
-        return Err(CaError::WrongKey { key: key_path, cert: cert_path });
-    }
-    Issuer::from_ca_cert_der(&cert, key).map_err(|e| wrong(&cert_path, e.to_string()))
 }
 
 /// Both files or neither, as far as a file system allows.

@@ -8,7 +8,10 @@
 //! a box that has never met the relay knows it from an impostor.
 
 use crate::{Identity, NodeName, Role, TenantId, Timestamp};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
@@ -75,6 +78,27 @@ impl FromStr for Token {
 
 fn array<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], TokenError> {
     bytes.try_into().map_err(|_| TokenError("a part of it is cut or too long".to_owned()))
+}
+
+/// What finds a certificate, a token or a key without being it.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// What a token carries of its CA: the fingerprint of this certificate; `None` if it is none in PEM.
+pub fn certificate_sha256(pem: &str) -> Option<[u8; 32]> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|der| sha256(&der))
+}
+
+/// A token's text on its way to whoever sets the box up. In no log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenText(pub String);
+
+impl fmt::Debug for TokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenText")
+    }
 }
 
 pub fn hex(bytes: &[u8]) -> String {
@@ -147,9 +171,15 @@ pub enum Refusal {
     Garbled(String),
     #[error("too many tries; wait a minute")]
     Busy,
+    #[error("this relay cannot enrol now: {0}")]
+    Unwell(String),
 }
 
 impl Refusal {
+    /// Every [`Self::kind`].
+    pub const KINDS: [&str; 9] =
+        ["used", "expired", "tampered", "role", "revoked", "no_authority", "garbled", "busy", "unwell"];
+
     /// The name in counters.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -161,6 +191,7 @@ impl Refusal {
             Self::NoAuthority => "no_authority",
             Self::Garbled(_) => "garbled",
             Self::Busy => "busy",
+            Self::Unwell(_) => "unwell",
         }
     }
 }

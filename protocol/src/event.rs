@@ -2,6 +2,10 @@
 
 use crate::{CameraId, Epoch, EventId, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// The label of an event about entries that an outbox gave up.
+pub const DROPPED_LABEL: &str = "events-dropped";
 
 /// One state of one event. The last revision is the whole truth about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,14 +107,68 @@ impl Event {
             (Evidence::Model { .. }, _) => Severity::High,
         }
     }
+
+    /// Its label, and what was dropped where it tells of that: `events-dropped 1234 low`.
+    pub fn title(&self) -> Cow<'_, str> {
+        match &self.evidence {
+            Evidence::Dropped { entries, severity } => format!("{} {entries} {}", self.label, severity.as_str()).into(),
+            Evidence::Model { .. } | Evidence::Motion => self.label.as_str().into(),
+        }
+    }
+
+    /// As a peer reads it that speaks a version before [`crate::transport::Version::FABRIC`]: what such a peer has no
+    /// word for is told by the label.
+    pub fn before_fabric(mut self) -> Self {
+        if matches!(self.evidence, Evidence::Dropped { .. }) {
+            self.label = self.title().into_owned();
+            self.evidence = Evidence::Motion;
+        }
+        self
+    }
 }
 
 /// An event as the edge's outbox accepted it. (`edge`, `epoch`, `seq`) is unique for ever.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     pub epoch: Epoch,
-    /// Counts from 1 without a gap within an epoch.
+    /// Counts from 1 within an epoch. Those are missing that a full outbox had to drop.
     pub seq: u64,
     pub accepted: Timestamp,
     pub event: Event,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dropped() -> Event {
+        Event {
+            id: EventId(1),
+            camera: CameraId::outbox(),
+            phase: Phase::End,
+            revision: 0,
+            label: DROPPED_LABEL.to_owned(),
+            evidence: Evidence::Dropped { entries: 1234, severity: Severity::Low },
+            score: 0.0,
+            area: [0.0; 4],
+            begin: Timestamp::from_micros(0),
+            end: Timestamp::from_micros(9),
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_last_is_what_tells_of_it() {
+        assert_eq!(dropped().severity(), Severity::Critical);
+        assert!(Severity::ALL.is_sorted());
+        assert_eq!("outbox".parse(), Ok(CameraId::outbox()));
+    }
+
+    #[test]
+    fn a_peer_without_a_word_for_it_reads_in_the_label_what_was_dropped() {
+        let told = dropped().before_fabric();
+        assert_eq!((told.label.as_str(), &told.evidence), ("events-dropped 1234 low", &Evidence::Motion));
+        // Once: what is told already has the label and no evidence.
+        assert_eq!(told.clone().before_fabric(), told);
+    }
 }

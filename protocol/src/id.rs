@@ -78,6 +78,15 @@ name_type!(
     TenantId
 );
 
+impl CameraId {
+    /// What an edge says of its outbox stands under this id; no camera may have it.
+    pub const OUTBOX: &str = "outbox";
+
+    pub fn outbox() -> Self {
+        Self(Self::OUTBOX.to_owned())
+    }
+}
+
 impl Default for TenantId {
     /// The only tenant until there are more.
     fn default() -> Self {

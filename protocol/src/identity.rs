@@ -3,15 +3,17 @@
 //!   certificate ── URI SAN ──▶ watchtree://main/edge/yard ──▶ Identity { tenant, role, name }
 //!              └── DNS SAN ──▶ edge.watchtree, which a dialler verifies: it proves the role
 
+use crate::certificate::Certificate;
 use crate::id::IdError;
 use crate::{NodeName, TenantId};
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
+use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
-/// What a node is for. Its certificate says so; the role table in [`crate::link`] says what it may do.
+/// What a node is for. Its certificate says so; the role table in [`crate::roles`] says what it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -105,9 +107,11 @@ impl Identity {
 
     /// Reads the certificate's one URI SAN. Does not verify who signed it: TLS has.
     pub fn from_certificate(der: &CertificateDer<'_>) -> Result<Self, IdentityError> {
-        let unreadable = |why: String| IdentityError::Unreadable(why);
-        let (_, certificate) = x509_parser::parse_x509_certificate(der).map_err(|e| unreadable(e.to_string()))?;
-        let names = certificate.subject_alternative_name().map_err(|e| unreadable(e.to_string()))?;
+        Certificate::read(der).map(|certificate| certificate.who)
+    }
+
+    pub(crate) fn in_certificate(certificate: &X509Certificate<'_>) -> Result<Self, IdentityError> {
+        let names = certificate.subject_alternative_name().map_err(|e| IdentityError::Unreadable(e.to_string()))?;
         let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
         let uris: Vec<&str> = names.iter().filter_map(watchtree_uri).collect();
         match uris[..] {

@@ -5,15 +5,19 @@
 //!   telemetry · datagram               how a node is
 //!   link · core · admin ▸ steer        who says what on which stream
 //!   enrol · revoked                    how a node gets its certificate, and who lost it
-//!   identity ▸ ca ▸ transport          who may say it, over QUIC with mutual TLS
+//!   identity ▸ certificate ▸ ca         who somebody is, and who says so
+//!   identity ▸ ca ▸ transport          who says it, over QUIC with mutual TLS
+//!   roles                              who may: one table for all of it
 //!
 //! No behaviour lives here: a type, how it looks as bytes, and what is refused.
 
 pub mod admin;
 pub mod ca;
 pub mod camera;
+pub mod certificate;
 pub mod codec;
 pub mod core;
+pub mod csr;
 pub mod datagram;
 pub mod enrol;
 pub mod event;
@@ -24,11 +28,13 @@ pub mod limits;
 pub mod link;
 pub mod model;
 pub mod revoked;
+pub mod roles;
 pub mod steer;
 pub mod telemetry;
 pub mod time;
 pub mod transport;
 
+pub use certificate::Certificate;
 pub use event::{EndReason, Entry, Event, Evidence, Phase, Severity};
 pub use frame::{Detection, FrameHeader, Outcome, Priority, Verdict};
 pub use id::{CameraId, Epoch, EventId, NodeName, TenantId};

@@ -27,8 +27,11 @@ pub const EVENTS_UNACKED_MAX: usize = 4096;
 /// Detections in one verdict. The best by score are kept.
 pub const DETECTIONS_MAX: usize = 300;
 
-/// Nodes in one message of their health; the others follow in the next.
-pub const FLEET_MAX: usize = 4;
+/// Nodes in one message of their health; the others follow in the next. Counted as [`FAILURES_MAX`] is.
+pub const FLEET_MAX: usize = 3;
+
+/// Reasons why a node is not healthy; the most important are kept, the others counted.
+pub const HEALTH_REASONS_MAX: usize = 8;
 
 /// One datagram: what every path of today carries whole, QUIC's own bytes left out.
 pub const DATAGRAM_BYTES_MAX: usize = 1200;
@@ -45,11 +48,20 @@ pub const TELEMETRY_NOTES_MAX: usize = 20;
 /// Cameras in one telemetry message; the first are kept.
 pub const TELEMETRY_CAMERAS_MAX: usize = 128;
 
+/// A note or a camera's reason in a telemetry message, in characters; longer ones are cut.
+pub const TELEMETRY_TEXT_CHARS_MAX: usize = 100;
+
 /// Gpu nodes that a relay tells an edge of; the least loaded are kept.
 pub const DIRECTORY_MAX: usize = 64;
 
+/// Revocations in one message; the others follow in the next. Counted as [`FAILURES_MAX`] is.
+pub const REVOCATIONS_MAX: usize = 1200;
+
 /// One certificate or certificate request, in PEM or DER.
 pub const CERTIFICATE_BYTES_MAX: usize = 8 * 1024;
+
+/// What a box that wants to join says, or is answered: a token, a request, two certificates.
+pub const JOIN_BYTES_MAX: usize = 3 * CERTIFICATE_BYTES_MAX;
 
 /// Actors in one snapshot of a node's tree; the rest is counted.
 pub const SNAPSHOT_ACTORS_MAX: usize = 1000;
@@ -74,7 +86,12 @@ pub const TEXT_CHARS_MAX: usize = 300;
 
 /// `text` cut to [`TEXT_CHARS_MAX`] characters, without those that steer a terminal.
 pub fn short_text(text: &str) -> String {
-    text.chars().map(harmless).take(TEXT_CHARS_MAX).collect()
+    short(text, TEXT_CHARS_MAX)
+}
+
+/// `text` cut to so many characters, without those that steer a terminal.
+pub fn short(text: &str, chars_max: usize) -> String {
+    text.chars().map(harmless).take(chars_max).collect()
 }
 
 fn harmless(c: char) -> char {
@@ -110,8 +127,10 @@ pub fn short_path(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{FailureRecord, NodeLine, Reply};
+    use crate::admin::{FailureRecord, HealthState, NodeHealth, NodeLine, Reply};
+    use crate::core::Revocation;
     use crate::link::{Down, EventsUp, Up};
+    use crate::telemetry::{CameraFigures, InferenceFigures, SpoolFigures, System, Telemetry};
     use crate::{Act, Entry, Epoch, Event, EventId, Evidence, Fault, Identity, Phase, Timestamp, codec};
 
     /// The largest that its limits allow: four bytes a character, names at their longest.
@@ -148,6 +167,73 @@ mod tests {
             software: "\u{1f980}".repeat(SOFTWARE_CHARS_MAX),
         };
         let bytes = codec::encode(&Reply::Nodes(vec![line; NODES_MAX])).len();
+        assert!(bytes <= MESSAGE_BYTES_MAX && bytes > MESSAGE_BYTES_MAX / 2, "{bytes} B");
+    }
+
+    /// The largest that its limits allow.
+    fn telemetry() -> Telemetry {
+        let text = "\u{1f980}".repeat(1000);
+        let camera = CameraFigures {
+            camera: "x".repeat(48).parse().expect("a name"),
+            on_line: false,
+            why: Some(text.clone()),
+            frames_per_s: f32::MAX,
+            storage_bytes: u64::MAX,
+        };
+        let system = System {
+            cpu_pct: f32::MAX,
+            memory_used_bytes: u64::MAX,
+            memory_total_bytes: u64::MAX,
+            disk_free_bytes: u64::MAX,
+            disk_total_bytes: u64::MAX,
+            net_in_bytes: u64::MAX,
+            net_out_bytes: u64::MAX,
+            process_cpu_ms: u64::MAX,
+            process_memory_bytes: u64::MAX,
+        };
+        let inference =
+            InferenceFigures { answer_ms_mean: 1.0, submitted: u64::MAX, judged: u64::MAX, waiting: u32::MAX };
+        Telemetry {
+            boot: Epoch(u64::MAX),
+            at: Timestamp::from_micros(i64::MIN),
+            ready: true,
+            notes: vec![text; 1000],
+            system,
+            cameras: vec![camera; 1000],
+            spool: Some(SpoolFigures { waiting: u64::MAX, oldest_ms: u64::MAX, dropped: u64::MAX }),
+            inference: Some(inference),
+            certificate_until: Some(Timestamp::from_micros(i64::MIN)),
+        }
+        .short()
+    }
+
+    #[test]
+    fn the_largest_telemetry_fits_one_message() {
+        let bytes = codec::encode(&Up::Telemetry(Box::new(telemetry()))).len();
+        assert!(bytes < MESSAGE_BYTES_MAX / 2, "{bytes} B");
+    }
+
+    #[test]
+    fn the_health_of_as_many_nodes_as_allowed_fits_one_message_at_its_largest() {
+        let health = NodeHealth {
+            node: largest().node,
+            state: HealthState::Degraded,
+            since: Timestamp::from_micros(i64::MIN),
+            reasons: vec!["\u{1f980}".repeat(1000); 1000],
+            software: "\u{1f980}".repeat(SOFTWARE_CHARS_MAX),
+            rtt_us: Some(u64::MAX),
+            clock_skew_ms: Some(i64::MIN),
+            telemetry: Some(Box::new(telemetry())),
+        };
+        let bytes = codec::encode(&Reply::Fleet(vec![health.short(); FLEET_MAX])).len();
+        assert!(bytes <= MESSAGE_BYTES_MAX && bytes > MESSAGE_BYTES_MAX / 2, "{bytes} B");
+    }
+
+    #[test]
+    fn as_many_revocations_as_allowed_fit_one_message_at_their_largest() {
+        let (who, by) = (largest().node, largest().node);
+        let revocation = Revocation { who, at: Timestamp::from_micros(i64::MIN), by };
+        let bytes = codec::encode(&Reply::Revoked(vec![revocation; REVOCATIONS_MAX])).len();
         assert!(bytes <= MESSAGE_BYTES_MAX && bytes > MESSAGE_BYTES_MAX / 2, "{bytes} B");
     }
 

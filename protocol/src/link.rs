@@ -1,11 +1,12 @@
 //! The streams of one QUIC connection, and what is said on each.
 //!
 //! Every stream opens with one [`Open`] message that says what it is; the accepting side checks
-//! the peer's role against [`may_open`] before it reads further.
+//! the peer's role against the table in [`crate::roles`] before it reads further.
 
-use crate::admin::{FailureRecord, NodeSnapshot, Steered};
+use crate::admin::{FailureRecord, NodeSnapshot, Request, Steered};
 use crate::codec::Blob;
 use crate::core::GpuNode;
+use crate::roles::{self, Listed};
 use crate::telemetry::Telemetry;
 use crate::{Act, Entry, Epoch, EventId, Identity, Role, Verdict};
 use serde::{Deserialize, Serialize};
@@ -33,36 +34,19 @@ pub enum Open {
 
 impl Open {
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Control => "control",
-            Self::Events => "events",
-            Self::Verdicts { .. } => "verdicts",
-            Self::Frame => "frame",
-            Self::Admin => "admin",
-            Self::Renew => "renew",
-            Self::Core => "core",
-            Self::Clip { .. } => "clip",
-        }
+        self.row().name
     }
 }
 
-/// The role table: what `peer` may open on a node of role `here`. What is not listed is denied.
+/// Whether `peer` may open this stream on a node of role `here`: a look into the role table.
 pub fn may_open(here: Role, peer: Role, stream: &Open) -> bool {
-    matches!(
-        (here, peer, stream),
-        (Role::Relay, Role::Edge, Open::Control | Open::Events)
-            | (Role::Relay, Role::Gpu, Open::Control)
-            | (Role::Gpu, Role::Edge, Open::Control | Open::Verdicts { .. } | Open::Frame)
-            | (Role::Relay, Role::Edge | Role::Gpu | Role::Relay, Open::Renew)
-            | (Role::Relay, Role::Gpu | Role::Relay, Open::Core)
-            | (Role::Edge, Role::Relay, Open::Clip { .. })
-            | (Role::Relay | Role::Gpu, Role::Operator | Role::Viewer, Open::Admin)
-    )
+    roles::may(here, peer, stream.row())
 }
 
 /// Who may restart, park and resume. Whoever may not is told: [`VIEWERS_LOOK`].
 pub fn may_steer(peer: Role) -> bool {
-    peer == Role::Operator
+    // The same on each node that takes such requests.
+    roles::may(Role::Relay, peer, Request::Steer { path: String::new(), act: Act::Restart }.row())
 }
 
 /// Why a viewer's act is refused, and the way out.

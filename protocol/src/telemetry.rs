@@ -95,14 +95,29 @@ pub struct InferenceFigures {
 }
 
 impl Telemetry {
-    /// Cut to what one message has room for: a peer's words are as long as words are here.
+    /// Cut to what one message has room for, and without figures that are none: a peer's words are as long as words are
+    /// here.
     pub fn short(mut self) -> Self {
+        let text = |text: &str| limits::short(text, limits::TELEMETRY_TEXT_CHARS_MAX);
         self.notes.truncate(limits::TELEMETRY_NOTES_MAX);
-        self.notes.iter_mut().for_each(|note| *note = limits::short_text(note));
+        self.notes.iter_mut().for_each(|note| *note = text(note));
         self.cameras.truncate(limits::TELEMETRY_CAMERAS_MAX);
         for camera in &mut self.cameras {
-            camera.why = camera.why.as_deref().map(limits::short_text);
+            camera.why = camera.why.as_deref().map(text);
+            camera.frames_per_s = figure(camera.frames_per_s);
         }
+        self.system.cpu_pct = figure(self.system.cpu_pct).min(100.0);
+        if let Some(inference) = &mut self.inference {
+            inference.answer_ms_mean = figure(inference.answer_ms_mean);
+        }
+        // Kept for as long as its node is known.
+        self.notes.shrink_to_fit();
+        self.cameras.shrink_to_fit();
         self
     }
+}
+
+/// What is not a number, or below zero, is nothing.
+fn figure(value: f32) -> f32 {
+    if value.is_finite() { value.max(0.0) } else { 0.0 }
 }

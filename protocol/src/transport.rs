@@ -15,20 +15,25 @@ mod credentials;
 mod dial;
 mod endpoint;
 mod frames;
+mod join;
 mod message;
+mod own;
 mod reason;
 mod settings;
+mod verifier;
 
 pub use connection::Connection;
 pub use credentials::{CredentialError, Credentials, TlsFiles};
 pub use dial::DialError;
-pub use endpoint::{Endpoint, Incoming, Refusal, TransportError};
+pub use endpoint::{Arrival, Endpoint, Incoming, Refusal, TransportError};
 pub use frames::{FrameRefusal, PendingFrame};
+pub use join::{JOIN_WITHIN, Joining, join};
 pub use message::{PendingStream, RecvError, Rx, SendError, StreamRefusal, Tx};
 pub use settings::{
     DIAL_WITHIN, FRAME_WITHIN, HANDSHAKE_WITHIN, HANDSHAKES_MAX, KEEP_ALIVE_EVERY, OPEN_WITHIN, SILENCE_MAX, VERSIONS,
     Version,
 };
+pub use verifier::CLOCK_SKEW_TOLERATED;
 
 use quinn::VarInt;
 use std::fmt;

@@ -107,7 +107,7 @@ async fn whoever_fails_is_named_and_back_and_nobody_else_notices() {
         "{tried} faults in {:.0} s; nodes that exited for a blocked store: {exits:?}",
         began.elapsed().as_secs_f32()
     );
-    assert_eq!(exits.len(), 2, "the outbox and the record's store, each once");
+    assert_eq!(exits.len(), 4, "the outbox, the record's store and the enrolment of two nodes, each once");
     camera.quit();
     let events = settled(&mut site).await;
     println!("{} events, each on the record once", events.len());

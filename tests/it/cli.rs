@@ -22,7 +22,7 @@ async fn site() -> Cluster {
 }
 
 /// What the command says, as an operator, of the site's relay.
-fn watchtree(site: &Cluster, line: &str) -> Output {
+pub(super) fn watchtree(site: &Cluster, line: &str) -> Output {
     let (dir, port) = (site.dir(), site.node("hub").quic_port.expect("a relay listens"));
     let mut command = Command::new(programs::path("watchtree"));
     command.args(line.split_whitespace()).env("WATCHTREE_CONNECT", format!("127.0.0.1:{port}"));
@@ -31,13 +31,13 @@ fn watchtree(site: &Cluster, line: &str) -> Output {
 }
 
 #[track_caller]
-fn done(output: &Output) -> String {
+pub(super) fn done(output: &Output) -> String {
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
 #[track_caller]
-fn json(output: &Output) -> Value {
+pub(super) fn json(output: &Output) -> Value {
     serde_json::from_str(&done(output)).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
@@ -51,7 +51,7 @@ fn told(output: &Output, kind: &str) -> String {
 
 #[tokio::test]
 async fn a_node_is_found_by_its_name_and_by_the_whole_of_its_identity() {
-    let site = site().await;
+    let mut site = site().await;
     for path in ["yard/outbox", "main/edge/yard/outbox"] {
         let nodes = json(&watchtree(&site, &format!("tree {path} -o json")));
         let actors = nodes[0]["actors"].as_array().expect("a list");
@@ -61,9 +61,12 @@ async fn a_node_is_found_by_its_name_and_by_the_whole_of_its_identity() {
         let restarted = json(&watchtree(&site, &format!("restart {path} -o json")));
         assert_eq!((&restarted["done"], &restarted["text"]), (&true.into(), &"yard/outbox was restarted".into()));
     }
-    let nodes = json(&watchtree(&site, "nodes -o json"));
-    let ready: Vec<_> = nodes.as_array().expect("a list").iter().map(|node| (&node["state"], &node["ready"])).collect();
-    assert_eq!(ready, [(&"self".into(), &true.into()), (&"linked".into(), &true.into())], "{nodes}");
+    site.eventually("both nodes are healthy and ready", WITHIN, async |site| {
+        let nodes = json(&watchtree(site, "nodes -o json"));
+        let is_well = |node: &Value| node["state"] == "healthy" && node["ready"] == true;
+        if is_well(&nodes[0]) && is_well(&nodes[1]) { Ok(()) } else { Err(nodes.to_string()) }
+    })
+    .await;
 
     let wrong = watchtree(&site, "tree yrad/outbox -o json");
     assert!(wrong.status.code() == Some(1) && wrong.stdout.is_empty(), "{wrong:?}");
@@ -88,7 +91,7 @@ async fn a_command_that_has_ended_leaves_no_connection_behind() {
 
 #[tokio::test]
 async fn a_node_that_hangs_is_not_taken_for_one_that_is_well() {
-    let site = site().await;
+    let mut site = site().await;
     site.node("yard").pause();
     // At first it is linked and silent; then its link is gone.
     for _ in 0..2 {
@@ -102,8 +105,12 @@ async fn a_node_that_hangs_is_not_taken_for_one_that_is_well() {
         assert!(failures.status.code() == Some(1) && why.contains("its failures are on its own disk"), "{failures:?}");
         let all = watchtree(&site, "failures -o json");
         assert!(done(&all).is_empty() && told(&all, "warning").contains("main/edge/yard"), "{all:?}");
-        let nodes = json(&watchtree(&site, "nodes -o json"));
-        assert!(nodes[1]["ready"].is_null() && nodes[0]["ready"] == true, "{nodes}");
     }
+    site.eventually("its relay says that it is down", WITHIN, async |site| {
+        let nodes = json(&watchtree(site, "nodes -o json"));
+        let is_told = nodes[1]["state"] == "down" && nodes[1]["ready"].is_null() && nodes[0]["ready"] == true;
+        if is_told { Ok(()) } else { Err(nodes.to_string()) }
+    })
+    .await;
     site.node("yard").resume();
 }

@@ -1,7 +1,6 @@
 //! Everything is killed, again and again, in the middle of its work: what was accepted is on the record once.
 
 use crate::recovery::{outbox, settled};
-use protocol::Phase;
 use protocol::frame::{Ledger, LedgerState};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -123,18 +122,12 @@ async fn kill_edge_with_work_left(site: &mut Cluster, toll: &mut Toll) {
     site.node_ready("yard").await;
 }
 
-/// One camera's events come on the record in the order in which they were seen. The end of one is told later than it
-/// was seen, and in between is what was seen meanwhile.
 async fn in_order_per_camera(site: &Cluster) {
     let entries = site.operator().record("yard", None).await.expect("it answers");
     let cameras: BTreeSet<_> = entries.iter().map(|entry| &entry.event.camera).collect();
     assert_eq!(cameras.len(), CAMERAS as usize, "{cameras:?}");
-    for camera in cameras {
-        let of_camera = entries.iter().map(|entry| &entry.event).filter(|event| event.camera == *camera);
-        let seen: Vec<_> = of_camera.filter(|event| event.phase != Phase::End).map(|event| event.end).collect();
-        let back = seen.windows(2).find(|two| two[0] > two[1]);
-        assert!(back.is_none(), "{camera} is out of order: {back:?}");
-    }
+    let faults = checks::camera_order_faults(&entries);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 /// Per asker: submitted = outcomes + in flight, on both sides; who was killed is reported as cut.

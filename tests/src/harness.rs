@@ -2,7 +2,8 @@
 //!
 //!   [Plan] ──start──▶ [Cluster] ── kill, pause, restart ──▶ nodes (processes, real ports, real disks)
 //!                         ├─────── http, operator ────────▶ what they say
-//!                         └─────── log ───────────────────▶ [witness]: what the outbox accepted
+//!                         ├─────── log ───────────────────▶ [witness]: what the outbox accepted
+//!                         └─────── link ──────────────────▶ the bad network on a link, if it was planned
 //!   [checks] hold the record against the witness
 //!
 //! A test waits for conditions, never for durations; a failure prints the seed and the end of every log.
@@ -12,6 +13,7 @@ pub mod assets;
 pub mod camera;
 pub mod checks;
 pub mod http;
+pub mod https;
 pub mod node;
 pub mod operator;
 pub mod plan;
@@ -31,6 +33,7 @@ pub use plan::Plan;
 pub use wait::wait_for;
 pub use yardstick::Yardstick;
 
+use crate::impairment::Proxy;
 use protocol::Role;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,17 +62,26 @@ impl Place {
     }
 }
 
+/// A node's link, with a bad network on it.
+pub(crate) struct ImpairedLink {
+    pub node: String,
+    /// The key of its configuration that holds the address.
+    pub key: String,
+    pub proxy: Proxy,
+}
+
 /// Running nodes. Dropped, it kills them and removes what they wrote.
 pub struct Cluster {
     seed: u64,
     // Dropped in this order: a process writes into its directory for as long as it lives.
     nodes: Vec<Node>,
+    links: Vec<ImpairedLink>,
     place: Option<Place>,
 }
 
 impl Cluster {
-    pub(crate) fn new(seed: u64, nodes: Vec<Node>, place: Place) -> Self {
-        Self { seed, nodes, place: Some(place) }
+    pub(crate) fn new(seed: u64, nodes: Vec<Node>, links: Vec<ImpairedLink>, place: Place) -> Self {
+        Self { seed, nodes, links, place: Some(place) }
     }
 
     pub fn seed(&self) -> u64 {
@@ -90,6 +102,17 @@ impl Cluster {
 
     pub fn node_mut(&mut self, name: &str) -> &mut Node {
         self.nodes.iter_mut().find(|node| node.name == name).unwrap_or_else(|| panic!("no node is called {name}"))
+    }
+
+    /// The network that was planned on a node's link by [`Plan::impaired`].
+    pub fn link(&self, node: &str, key: &str) -> &Proxy {
+        let link = self.links.iter().find(|link| link.node == node && link.key == key);
+        &link.unwrap_or_else(|| panic!("{key} of {node} is not impaired")).proxy
+    }
+
+    /// All networks that were planned: of which node, at which key.
+    pub fn links(&self) -> impl Iterator<Item = (&str, &str, &Proxy)> {
+        self.links.iter().map(|link| (link.node.as_str(), link.key.as_str(), &link.proxy))
     }
 
     /// Asks the relay as an operator would.
@@ -156,6 +179,9 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("seed {}: WATCHTREE_SEED={} repeats it\n{}", self.seed, self.seed, self.tails());
+            for (node, key, proxy) in self.links() {
+                eprintln!("--- {key} of {node}: {:?}", proxy.stats());
+            }
         }
         for node in self.nodes.iter_mut().rev() {
             node.kill();

@@ -5,17 +5,21 @@
 //!
 //! A list is sent as it comes: what all nodes tell together is never in memory at once.
 
+mod enrol;
 mod looks;
 #[cfg(test)]
 mod tests;
 
 use crate::events::store::EventStore;
+use crate::fabric::enrolment::Enrolment;
+use crate::fabric::refusals;
 use crate::fabric::site::{Failures, Sees, Shown, Site};
 use futures_util::StreamExt;
 use looks::Looks;
 use protocol::admin::{EventFilter, RecordedEvent, Reply, Request};
-use protocol::transport::{Lost, Rx, SendError, Tx};
-use protocol::{Epoch, EventId, Identity, NodeName, limits};
+use protocol::roles::{self, Listed};
+use protocol::transport::{Lost, Rx, SendError, Tx, Version};
+use protocol::{Epoch, Event, EventId, Identity, NodeName, limits};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -40,16 +44,20 @@ pub struct Admin {
     site: Site,
     /// On a relay.
     store: Option<EventStore>,
+    enrolment: Option<Enrolment>,
     looks: Looks,
+    version: Version,
 }
 
 impl Admin {
-    pub fn new(site: Site, store: Option<EventStore>) -> Self {
-        Self { site, store, looks: Looks::default() }
+    pub fn new(site: Site, store: Option<EventStore>, enrolment: Option<Enrolment>) -> Self {
+        Self { site, store, enrolment, looks: Looks::default(), version: Version::FABRIC }
     }
 
-    /// Whoever asks sees its own tenant: that tenant's events and edges, and this node. Operators steer.
-    pub async fn serve(mut self, who: Identity, mut tx: Tx, mut rx: Rx) {
+    /// Whoever asks sees its own tenant: that tenant's events and edges, and this node. Operators steer. `version` is
+    /// what its program speaks.
+    pub async fn serve(mut self, who: Identity, version: Version, mut tx: Tx, mut rx: Rx) {
+        self.version = version;
         self.store = self.store.map(|store| store.for_tenant(who.tenant.clone()));
         let request = match timeout(REQUEST_WITHIN, rx.recv::<Request>()).await {
             Ok(Ok(Some(request))) => request,
@@ -61,9 +69,22 @@ impl Admin {
             Ok(Ok(None)) | Err(_) => return,
         };
         match &request {
-            Request::Steer { .. } => info!(%who, request = told(&request), "admin request"),
+            Request::Steer { .. } | Request::CreateToken { .. } | Request::Revoke { .. } => {
+                info!(%who, request = told(&request), "admin request")
+            }
             // A screen that is kept up to date looks twice a second.
             _ => debug!(%who, request = told(&request), "admin request"),
+        }
+        if let Err(denied) = roles::check(self.site.facts.node.role, who.role, request.row()) {
+            refusals::denied(&who, &denied);
+            // An act that is refused is on the audit log too: the site says so, by the same row.
+            if !matches!(request, Request::Steer { .. }) {
+                if refuse(&denied.to_string(), &mut tx).await.is_ok() {
+                    let _ = tx.finish();
+                    let _ = tx.delivered().await;
+                }
+                return;
+            }
         }
         // Failing to send means that the operator has gone.
         if self.answer(request, &who, &mut tx, &mut rx).await.is_ok() {
@@ -103,15 +124,16 @@ impl Admin {
                 Ok(told) => tx.send(&Reply::Steered(told.short())).await,
                 Err(why) => refuse(&why, tx).await,
             },
-            Request::CreateToken { .. } | Request::Revoke { .. } | Request::Revoked | Request::Fleet => {
-                refuse("this node does not serve this request", tx).await
-            }
+            Request::CreateToken { role, name, ttl_s } => self.create_token(who, role, name, ttl_s, tx).await,
+            Request::Revoke { name, role } => self.revoke(who, name, role, tx).await,
+            Request::Revoked => self.revoked(who, tx).await,
+            Request::Fleet => self.in_turn(who, self.fleet(&sees, tx)).await,
             Request::Events { filter, follow } => match &self.store {
-                Some(store) => events(store, filter, follow, tx, rx).await,
+                Some(store) => events(store, filter, follow, self.version, tx, rx).await,
                 None => tx.send(&Reply::Refused(self.no_record())).await,
             },
             Request::Record { edge, epoch, after, limit } => match &self.store {
-                Some(store) => record(store, edge, epoch, after, limit.min(RECORD_ENTRIES_MAX), tx).await,
+                Some(store) => record(store, edge, epoch, after, limit.min(RECORD_ENTRIES_MAX), self.version, tx).await,
                 None => tx.send(&Reply::Refused(self.no_record())).await,
             },
         }
@@ -128,6 +150,18 @@ impl Admin {
             show(shown, tx).await?;
         }
         tx.send(&Reply::Done).await
+    }
+
+    async fn fleet(&self, sees: &Sees, tx: &mut Tx) -> Result<(), SendError> {
+        let (fleet, mut after) = (&self.site.facts.fleet, None);
+        loop {
+            let some = fleet.page(after.as_ref(), limits::FLEET_MAX, |node| self.site.sees(sees, node));
+            after = some.last().map(|last| last.node.clone());
+            if after.is_none() {
+                return tx.send(&Reply::Done).await;
+            }
+            tx.send(&Reply::Fleet(some)).await?;
+        }
     }
 
     fn no_record(&self) -> String {
@@ -176,6 +210,7 @@ async fn record(
     mut epoch: Option<Epoch>,
     mut after: u64,
     mut left: u32,
+    version: Version,
     tx: &mut Tx,
 ) -> Result<(), SendError> {
     while left > 0 {
@@ -186,23 +221,35 @@ async fn record(
         let Some(last) = page.last() else { break };
         (epoch, after) = (Some(last.epoch), last.seq);
         left = left.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
-        for entry in page {
+        for mut entry in page {
+            entry.event = readable(entry.event, version);
             tx.send(&Reply::Entry(Box::new(entry))).await?;
         }
     }
     tx.send(&Reply::Done).await
 }
 
+/// To a program of before there was a word for it, the label tells what was dropped.
+fn readable(event: Event, version: Version) -> Event {
+    if version >= Version::FABRIC { event } else { event.before_fabric() }
+}
+
+async fn tell(mut recorded: RecordedEvent, version: Version, tx: &mut Tx) -> Sent {
+    recorded.event = readable(recorded.event, version);
+    tx.send(&Reply::Event(Box::new(recorded))).await
+}
+
 async fn events(
     store: &EventStore,
     filter: EventFilter,
     follow: bool,
+    version: Version,
     tx: &mut Tx,
     rx: &mut Rx,
 ) -> Result<(), SendError> {
     // Subscribed before the record is read, so that nothing falls in between.
     let mut news = store.follow();
-    if let Err(reason) = recorded(store, &filter, follow, tx).await? {
+    if let Err(reason) = recorded(store, &filter, follow, version, tx).await? {
         return tx.send(&Reply::Refused(reason)).await;
     }
     if !follow {
@@ -215,7 +262,7 @@ async fn events(
             _ = rx.recv::<Request>() => return Ok(()),
         };
         match event {
-            Ok(event) if filter.matches(&event.event) => tx.send(&Reply::Event(Box::new(event))).await?,
+            Ok(event) if filter.matches(&event.event) => tell(event, version, tx).await?,
             Ok(_) => {}
             Err(RecvError::Lagged(missed)) => {
                 let why = format!("{missed} events came faster than they were read; ask again without -f to see them");
@@ -231,6 +278,7 @@ async fn recorded(
     store: &EventStore,
     filter: &EventFilter,
     follow: bool,
+    version: Version,
     tx: &mut Tx,
 ) -> Result<Result<(), String>, SendError> {
     if follow && filter.from.is_none() && filter.limit.is_none() {
@@ -246,7 +294,7 @@ async fn recorded(
         let events: Vec<RecordedEvent> = page.events;
         for event in events.into_iter().take(left) {
             left -= 1;
-            tx.send(&Reply::Event(Box::new(event))).await?;
+            tell(event, version, tx).await?;
         }
         cursor = page.next;
         if cursor.is_none() {

@@ -2,24 +2,32 @@
 //!
 //!   GET /health /health/live /health/ready /health/deep     GET /metrics
 //!   GET /api/v1/tree   GET /api/v1/failures   (?path=, and ?node= for those linked to this node)
-//!   GET /api/v1/inference   GET /api/v1/events (relay)
+//!   GET /api/v1/inference   GET /api/v1/events (relay)   GET /api/v1/core (relay, gpu node)
+//!   GET /api/v1/nodes   GET /api/v1/nodes/history?node= (relay)
+//!
+//!   role table ──▶ router ──▶ gate (who asks?) ──▶ handlers      here for this machine, in `https` for people elsewhere
 //!
 //! Stops when: it does not answer itself.  On restart: goes on with the same socket, whoever else still holds it.
-//! Loopback alone until it knows users.
+//! Loopback alone: whoever is on this machine needs no login.
 
+mod fleet;
+mod gate;
+mod health;
+mod members;
 mod record;
 mod site;
 
-use crate::api::health;
 use crate::events::store::EventStore;
 use crate::fabric::site::Site;
 use crate::telemetry::Recorder;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use protocol::limits;
+use axum::routing::{MethodRouter, get};
+use axum::{Extension, Json, Router, middleware};
+pub use gate::Caller;
+use gate::Gate;
+use protocol::roles::{Listed, Route};
 use serde_json::{Value, json};
 use std::io;
 use std::net::SocketAddr;
@@ -49,18 +57,29 @@ pub struct Http {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("http {addr}: {why}; set node.http to a free loopback port")]
+#[error("{key} {addr}: {why}; set {key} to a free port")]
 pub struct NotBound {
+    key: &'static str,
     addr: SocketAddr,
     why: io::Error,
 }
 
+impl NotBound {
+    pub(super) fn new(key: &'static str, addr: SocketAddr, why: io::Error) -> Self {
+        Self { key, addr, why }
+    }
+}
+
+/// Takes the port, for all incarnations of a server: one whose thread is blocked would keep it from its successor.
+pub(super) fn bind(key: &'static str, addr: SocketAddr) -> Result<Arc<std::net::TcpListener>, NotBound> {
+    let bound = std::net::TcpListener::bind(addr).and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
+    bound.map(Arc::new).map_err(|why| NotBound::new(key, addr, why))
+}
+
 impl Http {
-    /// Takes the port, for all incarnations of the server: one whose thread is blocked would keep it from its successor.
     /// `store` on a relay.
     pub fn bind(addr: SocketAddr, site: Site, recorder: Recorder, store: Option<EventStore>) -> Result<Self, NotBound> {
-        let bound = std::net::TcpListener::bind(addr).and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
-        let socket = Arc::new(bound.map_err(|why| NotBound { addr, why })?);
+        let socket = bind("node.http", addr)?;
         Ok(Self { socket, site, recorder, store, looks: Arc::new(Semaphore::new(LOOKS_MAX)) })
     }
 
@@ -70,7 +89,8 @@ impl Http {
         tracing::info!(%addr, "serving http");
         cx.place.note(format!("http://{addr}"));
         let stop = cx.stop.clone();
-        let served = axum::serve(listener, self.router()).with_graceful_shutdown(async move { stop.cancelled().await });
+        let served = axum::serve(listener, self.router(Caller::Local))
+            .with_graceful_shutdown(async move { stop.cancelled().await });
         tokio::select! {
             served = served => served.map_err(Failure::error),
             never = answer_if_answered(addr, &cx) => match never {},
@@ -79,19 +99,32 @@ impl Http {
         }
     }
 
-    fn router(self) -> Router {
-        let router = Router::new()
-            .route("/health", get(ready))
-            .route("/health/live", get(live))
-            .route("/health/ready", get(ready))
-            .route("/health/deep", get(deep))
-            .route("/metrics", get(metrics_text))
-            .route("/api/v1/tree", get(site::tree))
-            .route("/api/v1/failures", get(site::failures))
-            .route("/api/v1/inference", get(inference))
-            .route("/api/v1/events", get(record::events))
-            .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing at this path") });
-        router.with_state(self)
+    /// What the role table lists for a node of this role, for one who asks.
+    pub(super) fn router(self, caller: Caller) -> Router {
+        let here = self.site.facts.node.role;
+        let served = Route::ALL.into_iter().filter(|route| route.row().served_on().any(|role| role == here));
+        let router = served.fold(Router::new(), |router, route| {
+            let gate = Gate { here, caller: caller.clone(), route };
+            router.route(route.path(), handler(route).layer(middleware::from_fn_with_state(gate, gate::pass)))
+        });
+        let nothing = move |uri: Uri| async move { gate::nothing(here, uri.path()) };
+        router.fallback(nothing).layer(Extension(caller)).with_state(self)
+    }
+}
+
+fn handler(route: Route) -> MethodRouter<Http> {
+    match route {
+        Route::Health | Route::Ready => get(health::ready),
+        Route::Live => get(health::live),
+        Route::Deep => get(health::deep),
+        Route::Metrics => get(metrics_text),
+        Route::Tree => get(site::tree),
+        Route::Failures => get(site::failures),
+        Route::Inference => get(inference),
+        Route::Events => get(record::events),
+        Route::Core => get(members::core),
+        Route::Nodes => get(fleet::nodes),
+        Route::NodesHistory => get(fleet::history),
     }
 }
 
@@ -120,53 +153,19 @@ async fn looks_alive(addr: SocketAddr) -> io::Result<bool> {
     Ok(answer.starts_with(b"HTTP/1.0 200"))
 }
 
-/// To answer is to be live: this runs on the event loop, and the watchdog ends a process whose loop stands.
-async fn live() -> Response {
-    Json(json!({ "status": "live" })).into_response()
-}
-
-async fn ready(State(http): State<Http>) -> Response {
-    let facts = &http.site.facts;
-    let failing: Vec<_> = facts.health.needed().into_iter().filter(|check| !check.ok).collect();
-    let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if failing.is_empty() { "ready" } else { "not ready" };
-    let body = json!({ "status": word, "node": facts.node.to_string(), "failing": failing });
-    (status, Json(body)).into_response()
-}
-
-async fn deep(State(http): State<Http>) -> Response {
-    let facts = &http.site.facts;
-    let checks = facts.health.checks();
-    let ready = health::ready(&checks);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    // All rows: what does not run must not be what no message has room for.
-    let idle: Vec<Value> = (facts.roll.snapshot().into_iter())
-        .filter(|(_, actor)| actor.state != supervision::State::Running)
-        .map(|(path, actor)| {
-            let reason = actor.last.map(|failure| limits::short_text(&failure.to_string()));
-            json!({ "path": path, "state": actor.state.as_str(), "reason": reason })
-        })
-        .collect();
-    let well = idle.is_empty() && checks.iter().all(|check| check.ok);
-    let word = if well { "ok" } else { "degraded" };
-    let body = json!({
-        "status": word, "ready": ready, "node": facts.node.to_string(),
-        "checks": checks, "actors_not_running": idle,
-    });
-    (status, Json(body)).into_response()
-}
-
-async fn metrics_text(State(http): State<Http>) -> Response {
-    let facts = &http.site.facts;
+async fn metrics_text(State(http): State<Http>, Extension(caller): Extension<Caller>) -> Response {
+    let (facts, sees) = (&http.site.facts, caller.sees());
     facts.coverage.show();
     facts.health.show();
-    let text = http.recorder.render(&facts.roll, &http.site.peers.lines());
+    let peers: Vec<_> = http.site.peers.lines().into_iter().filter(|peer| sees.node(&peer.node)).collect();
+    let text = http.recorder.render(&facts.roll, &peers);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-async fn inference(State(http): State<Http>) -> Response {
-    let facts = &http.site.facts;
-    Json(json!({ "node": facts.node.to_string(), "ledgers": (facts.ledgers)() })).into_response()
+async fn inference(State(http): State<Http>, Extension(caller): Extension<Caller>) -> Response {
+    let (facts, sees) = (&http.site.facts, caller.sees());
+    let ledgers: Vec<_> = (facts.ledgers)().into_iter().filter(|ledger| sees.ledger(ledger)).collect();
+    Json(json!({ "node": facts.node.to_string(), "ledgers": ledgers })).into_response()
 }
 
 /// RFC 9457.

@@ -26,13 +26,14 @@ pub struct Coverage {
 struct Inner {
     judged: Instant,
     ever: bool,
+    frames: u64,
     /// Why frames do not arrive or are not judged, as last reported.
     obstacle: Option<String>,
 }
 
 impl Default for Coverage {
     fn default() -> Self {
-        let inner = Inner { judged: Instant::now(), ever: false, obstacle: None };
+        let inner = Inner { judged: Instant::now(), ever: false, frames: 0, obstacle: None };
         Self { blind_after: BLIND_AFTER, inner: Arc::new(Mutex::new(inner)) }
     }
 }
@@ -49,7 +50,13 @@ impl Coverage {
         let mut inner = self.lock();
         inner.judged = Instant::now();
         inner.ever = true;
+        inner.frames += 1;
         inner.obstacle = None;
+    }
+
+    /// Frames judged since the node's start.
+    pub fn frames(&self) -> u64 {
+        self.lock().frames
     }
 
     /// Something stands in the way; told to the operator if the camera is or becomes blind.

@@ -9,7 +9,7 @@
 use super::coverage::Coverage;
 use super::motion::{Motion, MotionSettings};
 use super::slot::Slot;
-use crate::inference::asker::{Asker, Question};
+use crate::inference::asker::{Asker, Judged, Question};
 use crate::tracking::{Judgement, Sight, Tracking};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -124,10 +124,11 @@ struct Answer {
 }
 
 async fn ask(model: Model, camera: CameraId, frame: Frame) -> Answer {
-    let (at, size, node) = (captured(&frame), (frame.width, frame.height), model.asker.judge_name());
+    let (at, size) = (captured(&frame), (frame.width, frame.height));
     let question =
         Question { camera, model: model.name, deadline: model.deadline, priority: model.priority, captured: at, frame };
-    Answer { at, size, node, outcome: model.asker.judge(question).await }
+    let Judged { node, outcome } = model.asker.judge(question).await;
+    Answer { at, size, node, outcome }
 }
 
 fn captured(frame: &Frame) -> Timestamp {

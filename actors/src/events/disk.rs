@@ -25,7 +25,7 @@ const IN_USE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a file did not do what was asked.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FileError {
+pub(crate) enum FileError {
     #[error("{0}")]
     Disk(redb::Error),
     #[error("{0}")]
@@ -95,13 +95,13 @@ impl FileError {
 fn unreadable(path: &Path, cause: impl std::fmt::Display) -> String {
     format!(
         "{} cannot be read: {cause}; use the version of watchtree that wrote it, or move the file away and keep it: \
-         it may hold events that are nowhere else; a new one is made at the next start",
+         it may hold what is nowhere else; a new one is made at the next start",
         path.display()
     )
 }
 
 /// Opens the file at `path`; where there is none, `init` writes the first records of a new one.
-pub(super) fn open(
+pub(crate) fn open(
     path: &Path,
     init: impl Fn(&WriteTransaction) -> Result<(), FileError>,
 ) -> Result<Database, Failure> {
@@ -151,7 +151,7 @@ fn open_existing(path: &Path) -> Result<Database, FileError> {
 ///
 /// After a crash redb walks through all that is in a file, about a second a GB. With `quick_repair` it does
 /// not, and each commit waits for the disk twice instead of once: for a file that can grow large.
-pub(super) fn begin(db: &Database, quick_repair: bool) -> Result<WriteTransaction, FileError> {
+pub(crate) fn begin(db: &Database, quick_repair: bool) -> Result<WriteTransaction, FileError> {
     let mut write = db.begin_write()?;
     write.set_durability(Durability::Immediate)?;
     write.set_quick_repair(quick_repair);

@@ -5,12 +5,15 @@
 //!
 //! It keeps nothing: after a lost link or a restart the relay says how far it is, and that is where it
 //! goes on. A lost link is not its failure; it waits for the next one. On an orderly stop it stays for
-//! a moment, for what the cameras said last.
+//! a moment, for what the cameras said last. Where a full outbox dropped entries, the next message begins
+//! after the gap.
 
 use crate::events::outbox::Outbox;
 use protocol::limits::EVENTS_UNACKED_MAX;
 use protocol::link::{EventsDown, EventsUp, Open};
-use protocol::transport::{Connection, Rx, Tx};
+use protocol::transport::{Connection, Rx, Tx, Version};
+use protocol::{Entry, Event};
+use std::collections::VecDeque;
 use std::time::Duration;
 use supervision::{Backoff, Failure, ServiceCx, jitter};
 use tokio::sync::watch;
@@ -108,15 +111,16 @@ async fn session(
     let opened = cx.waits(timeout(OPEN_WITHIN, connection.open_bi(&Open::Events))).await;
     let (mut tx, mut rx) = opened.map_err(|_| "the relay makes no room for the events stream")?.map_err(text)?;
     let mut newest = outbox.newest();
-    let mut sent = cx.waits(announce(outbox, &mut tx, &mut rx)).await?;
+    let through = cx.waits(announce(outbox, &mut tx, &mut rx)).await?;
+    let mut sent = Sent::new(through, connection.version());
     if trouble.told.is_none() {
         info!(through = sent.seq, accepted = *newest.borrow(), "events are forwarded");
     }
     let mut stopping = false;
     loop {
         let accepted = *newest.borrow_and_update();
-        cx.place.note(format!("{} unacked", accepted.saturating_sub(sent.acked)));
-        if stopping && sent.acked >= accepted {
+        cx.place.note(format!("{} unacked", outbox.waiting()));
+        if stopping && sent.seq >= accepted && sent.unacked.is_empty() {
             // Answered after the acknowledgement, which the outbox would not take any more once it is stopped itself.
             cx.waits(outbox.status()).await.map_err(text)?;
             return tx.finish().map_err(text);
@@ -132,7 +136,12 @@ async fn session(
             }
             () = cx.stop.cancelled(), if !stopping => stopping = true,
             batch = cx.waits(outbox.next(sent.seq)), if more => {
-                cx.waits(sent.send(batch.map_err(text)?, &mut tx)).await?;
+                let batch = batch.map_err(text)?;
+                if batch.is_empty() {
+                    sent.pass(accepted, *newest.borrow())?;
+                } else {
+                    cx.waits(sent.send(batch, &mut tx)).await?;
+                }
             }
             () = cx.asked(), if !more => {}
             changed = newest.changed(), if accepted <= sent.seq => changed.map_err(text)?,
@@ -141,7 +150,7 @@ async fn session(
 }
 
 /// Says which outbox this is, and hears how much of it is on the record.
-async fn announce(outbox: &Outbox, tx: &mut Tx, rx: &mut Rx) -> Result<Sent, String> {
+async fn announce(outbox: &Outbox, tx: &mut Tx, rx: &mut Rx) -> Result<u64, String> {
     let status = outbox.status().await.map_err(text)?;
     tx.send(&EventsUp::Outbox { epoch: status.epoch }).await.map_err(text)?;
     let through = resume(rx).await?;
@@ -153,7 +162,7 @@ async fn announce(outbox: &Outbox, tx: &mut Tx, rx: &mut Rx) -> Result<Sent, Str
             status.epoch
         ));
     }
-    Ok(Sent { seq: through, acked: through })
+    Ok(through)
 }
 
 async fn resume(rx: &mut Rx) -> Result<u64, String> {
@@ -170,23 +179,54 @@ async fn resume(rx: &mut Rx) -> Result<u64, String> {
 struct Sent {
     seq: u64,
     acked: u64,
+    /// The first and last numbers of the messages that are not acknowledged.
+    unacked: VecDeque<(u64, u64)>,
+    version: Version,
 }
 
 impl Sent {
-    /// How many more may be sent before one is acknowledged.
-    fn window(&self) -> usize {
-        EVENTS_UNACKED_MAX.saturating_sub((self.seq - self.acked) as usize)
+    fn new(through: u64, version: Version) -> Self {
+        Self { seq: through, acked: through, unacked: VecDeque::new(), version }
     }
 
-    async fn send(&mut self, mut entries: Vec<protocol::Entry>, tx: &mut Tx) -> Result<(), String> {
-        entries.truncate(self.window());
-        let Some(last) = entries.last().map(|entry| entry.seq) else {
+    /// How many more may be sent before one is acknowledged.
+    fn window(&self) -> usize {
+        let sent: u64 = self.unacked.iter().map(|(first, last)| last - first + 1).sum();
+        EVENTS_UNACKED_MAX.saturating_sub(sent as usize)
+    }
+
+    /// There is nothing more through `accepted`: it was dropped.
+    fn pass(&mut self, accepted: u64, newest: u64) -> Result<(), String> {
+        if newest < accepted {
             return Err("the outbox has less than it said; asking again".to_owned());
-        };
-        let sending = timeout(SENT_WITHIN, tx.send(&EventsUp::Entries(entries))).await;
-        sending.map_err(|_| "the relay takes no more entries")?.map_err(text)?;
-        self.seq = last;
+        }
+        self.seq = accepted;
         Ok(())
+    }
+
+    async fn send(&mut self, mut entries: Vec<Entry>, tx: &mut Tx) -> Result<(), String> {
+        entries.truncate(self.window());
+        let mut entries = entries.into_iter().peekable();
+        while let Some(first) = entries.next() {
+            let (from, mut last, mut run) = (first.seq, first.seq, vec![self.readable(first)]);
+            while let Some(entry) = entries.next_if(|entry| entry.seq == last + 1) {
+                last = entry.seq;
+                run.push(self.readable(entry));
+            }
+            let sending = timeout(SENT_WITHIN, tx.send(&EventsUp::Entries(run))).await;
+            sending.map_err(|_| "the relay takes no more entries")?.map_err(text)?;
+            self.unacked.push_back((from, last));
+            self.seq = last;
+        }
+        Ok(())
+    }
+
+    fn readable(&self, entry: Entry) -> Entry {
+        if self.version >= Version::FABRIC {
+            entry
+        } else {
+            Entry { event: Event::before_fabric(entry.event), ..entry }
+        }
     }
 
     /// An ack may be ahead of this stream: what an earlier one had under way was recorded after `Resume`.
@@ -195,6 +235,10 @@ impl Sent {
             Some(EventsDown::Ack { through }) if (self.acked..=accepted).contains(&through) => {
                 self.acked = through;
                 self.seq = self.seq.max(through);
+                while self.unacked.pop_front_if(|(_, last)| *last <= through).is_some() {}
+                if let Some((first, _)) = self.unacked.front_mut() {
+                    *first = (*first).max(through + 1);
+                }
                 Ok(through)
             }
             Some(other) => {
@@ -212,6 +256,7 @@ fn text(error: impl std::fmt::Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::Evidence;
 
     #[test]
     fn the_same_reason_again_waits_longer_and_a_new_one_does_not() {
@@ -223,6 +268,39 @@ mod tests {
         assert!(later.0 > AGAIN.max / 2 && later.0 <= AGAIN.max && later.1 == 21, "{later:?}");
         let other = again("it went away");
         assert!(other.0 <= AGAIN.base && other.1 == 1, "{other:?}");
+    }
+
+    #[test]
+    fn numbers_that_were_dropped_take_no_room_in_the_window() {
+        let ack = |sent: &mut Sent, through| sent.acked(Some(EventsDown::Ack { through }), 100_000);
+        let mut sent = Sent::new(7, Version::FABRIC);
+        (sent.seq, sent.unacked) = (90_010, [(8, 9), (90_001, 90_010)].into());
+        assert_eq!(sent.window(), EVENTS_UNACKED_MAX - 12);
+        assert_eq!(ack(&mut sent, 8), Ok(8));
+        assert_eq!(sent.window(), EVENTS_UNACKED_MAX - 11);
+        // A number in the gap, as when the relay's record has more of it than is left here.
+        assert_eq!(ack(&mut sent, 5000), Ok(5000));
+        assert_eq!((sent.window(), &sent.unacked), (EVENTS_UNACKED_MAX - 10, &[(90_001, 90_010)].into()));
+        assert_eq!(ack(&mut sent, 90_010), Ok(90_010));
+        assert!(sent.unacked.is_empty());
+    }
+
+    #[test]
+    fn a_relay_without_a_word_for_it_is_told_by_the_label() {
+        let mut entry = crate::events::testing::entry(1, 5);
+        entry.event.label = protocol::event::DROPPED_LABEL.to_owned();
+        entry.event.evidence = Evidence::Dropped { entries: 9, severity: protocol::Severity::High };
+        let told = |version| Sent::new(0, version).readable(entry.clone()).event;
+        assert_eq!(told(Version::FABRIC), entry.event);
+        let older = told(Version(2));
+        assert_eq!((older.label.as_str(), older.evidence), ("events-dropped 9 high", Evidence::Motion));
+    }
+
+    #[test]
+    fn what_was_dropped_at_the_end_is_passed_and_an_outbox_that_has_less_is_not() {
+        let mut sent = Sent::new(7, Version::FABRIC);
+        assert!(sent.pass(20, 19).is_err());
+        assert_eq!((sent.pass(20, 21), sent.seq), (Ok(()), 20));
     }
 
     #[test]

@@ -4,9 +4,11 @@ use crate::events::outbox::Outbox;
 use crate::events::store::EventStore;
 use crate::events::testing::{edge, event, run, status};
 use crate::events::{forwarder, receiver};
+use protocol::admin::EventFilter;
+use protocol::event::DROPPED_LABEL;
 use protocol::link::{EventsDown, EventsUp, Open};
 use protocol::transport::{CloseCode, Connection, Credentials, Endpoint, TlsFiles};
-use protocol::{Phase, Role, ca};
+use protocol::{EventId, Evidence, Phase, Role, ca};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -25,6 +27,7 @@ struct Site {
     dir: TempDir,
     relay: Endpoint,
     yard: Endpoint,
+    entries_max: NonZeroU64,
 }
 
 impl Site {
@@ -34,7 +37,7 @@ impl Site {
         let listen: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let relay = Endpoint::listen(listen, &credentials(dir.path(), "main/relay/hub")).expect("listens");
         let yard = Endpoint::dialer(&credentials(dir.path(), "main/edge/yard")).expect("has a socket");
-        Self { dir, relay, yard }
+        Self { dir, relay, yard, entries_max: NonZeroU64::MAX }
     }
 
     async fn connect(&self) -> (Connection, Connection) {
@@ -58,7 +61,7 @@ impl Site {
         let to_forward = outbox.clone();
         let forward = move |cx| forwarder::forward(to_forward.clone(), link.clone(), drain_within, cx);
         run(vec![
-            outbox.child(self.dir.path().join("outbox.redb"), NonZeroU64::MAX).stop_within(WITHIN),
+            outbox.child(self.dir.path().join("outbox.redb"), self.entries_max).stop_within(WITHIN),
             service("forwarder", forward).stop_within(drain_within + WITHIN),
         ])
         .await
@@ -143,6 +146,81 @@ async fn a_link_cut_at_random_costs_no_event_and_repeats_none() {
         yard.stop().await;
         relay.stop().await;
     }
+}
+
+/// Everything in the outbox, in order.
+async fn spooled(outbox: &Outbox) -> Vec<(u64, EventId)> {
+    let mut spooled = Vec::<(u64, EventId)>::new();
+    loop {
+        let after = spooled.last().map_or(0, |(seq, _)| *seq);
+        let entries = outbox.next(after).await.expect("answers");
+        if entries.is_empty() {
+            return spooled;
+        }
+        spooled.extend(entries.iter().map(|entry| (entry.seq, entry.event.id)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_outbox_did_not_drop_is_on_the_record_once_and_in_order_and_the_rest_is_told() {
+    /// Of four an event: its start, two updates and its end.
+    const PUSHED: u64 = 2000;
+    for seed in 1..=2 {
+        let (site, mut random) = (Site { entries_max: entries_max(700), ..Site::new() }, Random(seed));
+        let (outbox, store) = (Outbox::new(), EventStore::new());
+        let (link, links) = watch::channel(None);
+        let (ended, mut ends) = mpsc::channel(1024);
+        let relay = site.store(&store).await;
+        let yard = site.edge(&outbox, links).await;
+        let push = |n: u64| {
+            let revision = n % 4;
+            let phase = [Phase::Start, Phase::Update, Phase::Update, Phase::End][revision as usize];
+            outbox.push(event((n % 3) as u8, n / 4 + 1, revision as u32, phase))
+        };
+        futures_util::future::try_join_all((0..PUSHED).map(push)).await.expect("accepted");
+        let mut left = spooled(&outbox).await;
+        assert!(left.windows(2).any(|pair| pair[1].0 > pair[0].0 + 1), "seed {seed}: it has no gap");
+        let newest = *outbox.newest().borrow();
+        for _ in 0..CUTS {
+            let (dialled, accepted) = site.connect().await;
+            tokio::spawn(serve(accepted, store.clone(), ended.clone()));
+            link.send_replace(Some(dialled.clone()));
+            sleep(Duration::from_millis(random.below(20))).await;
+            dialled.close(CloseCode::Done, "cut by the test");
+        }
+        let (dialled, accepted) = site.connect().await;
+        tokio::spawn(serve(accepted, store.clone(), ended.clone()));
+        link.send_replace(Some(dialled));
+        let arrived = async {
+            while outbox.waiting() > 0 || *outbox.newest().borrow() == newest {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(WITHIN, arrived).await.unwrap_or_else(|_| panic!("seed {seed}: not all was acknowledged"));
+        let record = store.record(edge("main/edge/yard").name, None, 0, 10_000).await.expect("answers");
+        // What was dropped after the first report is told by another, once there was room again.
+        left.extend(record.iter().filter(|entry| entry.seq > newest).map(|entry| (entry.seq, entry.event.id)));
+        let found: Vec<_> = record.iter().map(|entry| (entry.seq, entry.event.id)).collect();
+        assert_eq!(found, left, "seed {seed}");
+        let told = record.iter().filter_map(|entry| match entry.event.evidence {
+            Evidence::Dropped { entries, .. } => Some(entries),
+            _ => None,
+        });
+        let told: Vec<u64> = told.collect();
+        assert_eq!(told.iter().sum::<u64>() + record.len() as u64 - told.len() as u64, PUSHED, "seed {seed}: {told:?}");
+        while let Ok(end) = ends.try_recv() {
+            assert!(!matches!(end, Err(receiver::ReceiveError::Protocol(_))), "seed {seed}: {end:?}");
+        }
+        let filter = EventFilter { label: Some(DROPPED_LABEL.to_owned()), ..Default::default() };
+        let shown = store.events(filter, None).await.expect("answers").events;
+        assert_eq!(shown.len(), told.len(), "seed {seed}");
+        yard.stop().await;
+        relay.stop().await;
+    }
+}
+
+fn entries_max(entries: u64) -> NonZeroU64 {
+    NonZeroU64::new(entries).expect("is not zero")
 }
 
 #[tokio::test(flavor = "multi_thread")]

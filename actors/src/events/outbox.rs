@@ -8,18 +8,22 @@
 //!
 //! Stops when: its file fails.  On restart: opens the file again and goes on where it ends.
 //! Disk full: pushes are refused, what was accepted stays and is still forwarded.
+//! Outbox full: the oldest of the lowest severity is dropped, counted, and reported by an event of its own.
 
 mod file;
 mod open;
+mod spool;
 #[cfg(test)]
 mod tests;
 
 use crate::events::disk::FileError;
 use file::{Appended, OutboxFile};
 use protocol::admin::OutboxStatus;
-use protocol::{CameraId, Entry, Epoch, Event, Timestamp};
+use protocol::telemetry::SpoolFigures;
+use protocol::{CameraId, Entry, Epoch, Event, Severity, Timestamp};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use supervision::{Actor, AskError, Backoff, Context, Failure, Gone, Mailbox, Node, Overflow, child};
@@ -37,6 +41,11 @@ const TRIM_AFTER: Duration = Duration::from_secs(2);
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// A disk that hangs must not keep the rest of the node from being shown; after this, the outbox is left out.
 const STATUS_WITHIN: Duration = Duration::from_secs(1);
+/// While the outbox stays full, what it drops is gathered and reported no more often than this; when there is room
+/// again, at once.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+/// How old the oldest entry is, and whether a report is due, is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A disk that fails is not tried in a tight loop.
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), max: Duration::from_secs(5) };
 
@@ -45,7 +54,15 @@ const BACKOFF: Backoff = Backoff { base: Duration::from_millis(500), max: Durati
 pub struct Outbox {
     mailbox: Mailbox<Msg>,
     newest: watch::Sender<u64>,
+    figures: Arc<Figures>,
     trouble: Trouble,
+}
+
+/// What is shown without asking the actor; stays over its restarts.
+#[derive(Default)]
+struct Figures {
+    waiting: AtomicU64,
+    dropped: AtomicU64,
 }
 
 /// Why no event is accepted for now, for health.
@@ -60,7 +77,8 @@ impl Default for Outbox {
 impl Outbox {
     pub fn new() -> Self {
         let mailbox = Mailbox::new("outbox", WAITING_MAX, Overflow::Wait);
-        Self { mailbox, newest: watch::Sender::new(0), trouble: Trouble::default() }
+        let (newest, figures) = (watch::Sender::new(0), Arc::default());
+        Self { mailbox, newest, figures, trouble: Trouble::default() }
     }
 
     /// For health: that events are accepted, or why not and the way out.
@@ -71,8 +89,8 @@ impl Outbox {
         }
     }
 
-    /// The actor behind this handle. At most `entries_max` entries are kept: then the oldest are
-    /// dropped, counted and logged, since what is new matters more than what is days old.
+    /// The actor behind this handle. At most `entries_max` entries are kept: then the oldest of the lowest severity
+    /// are dropped, some at once; an event says how many.
     pub fn child(&self, path: PathBuf, entries_max: NonZeroU64) -> Node {
         let handle = self.clone();
         let make = move || block_in_place(|| OutboxState::open(path.clone(), entries_max, &handle));
@@ -85,12 +103,12 @@ impl Outbox {
         self.mailbox.ask(|reply| Msg::Push { event, reply }).await
     }
 
-    /// Entries after `after`, oldest first; as many as fit one message.
+    /// Entries after `after`, oldest first; as many as fit one message. Numbers are missing where entries were dropped.
     pub async fn next(&self, after: u64) -> Result<Vec<Entry>, Gone> {
         self.mailbox.ask(|reply| Msg::Next { after, reply }).await
     }
 
-    /// The relay has everything through `through`.
+    /// The relay has everything through `through` that was not dropped.
     pub async fn ack(&self, through: u64) -> Result<(), Gone> {
         self.mailbox.send(Msg::Ack { through }).await.map_err(|_| Gone(self.mailbox.class()))
     }
@@ -109,6 +127,17 @@ impl Outbox {
     /// Within a second: who shows it has others to show.
     pub async fn status(&self) -> Result<OutboxStatus, AskError> {
         self.mailbox.ask_within(STATUS_WITHIN, |reply| Msg::Status { reply }).await
+    }
+
+    /// Entries that the relay has not acknowledged, dropped ones left out.
+    pub fn waiting(&self) -> u64 {
+        self.figures.waiting.load(Ordering::Relaxed)
+    }
+
+    /// For telemetry, within a second. What was dropped is counted since the node's start.
+    pub async fn spool(&self) -> Result<SpoolFigures, AskError> {
+        let oldest_ms = self.mailbox.ask_within(STATUS_WITHIN, |reply| Msg::Age { reply }).await?;
+        Ok(SpoolFigures { waiting: self.waiting(), oldest_ms, dropped: self.figures.dropped.load(Ordering::Relaxed) })
     }
 
     /// The newest sequence number on disk, as it grows.
@@ -141,6 +170,12 @@ enum Msg {
     Status {
         reply: oneshot::Sender<OutboxStatus>,
     },
+    /// For how many milliseconds the oldest entry has waited.
+    Age {
+        reply: oneshot::Sender<u64>,
+    },
+    /// The time has come again.
+    Look,
     /// No push came for a while to take the acknowledged entries along.
     Trim,
     /// The disk was full a while ago.
@@ -153,6 +188,7 @@ struct OutboxState {
     file: Option<OutboxFile>,
     entries_max: NonZeroU64,
     newest: watch::Sender<u64>,
+    figures: Arc<Figures>,
     trouble: Trouble,
     /// The newest number the relay may know: what follows was given since the file was opened, and nobody
     /// has asked for it. A relay that knows more has met a later state of this file.
@@ -166,10 +202,17 @@ struct OutboxState {
     full: bool,
     retry_planned: bool,
     retry_due: bool,
+    /// It has dropped entries and has had no room since.
+    drops: bool,
+    reported_at: Option<Instant>,
 }
 
 impl Actor for OutboxState {
     type Msg = Msg;
+
+    async fn started(&mut self, cx: &mut Context<Msg>) -> Result<(), Failure> {
+        self.look(cx)
+    }
 
     async fn handle(&mut self, message: Msg, cx: &mut Context<Msg>) -> Result<(), Failure> {
         match message {
@@ -180,7 +223,7 @@ impl Actor for OutboxState {
                 self.offered = entries.last().map_or(self.offered, |last| last.seq.max(self.offered));
                 let _ = reply.send(entries);
             }
-            Msg::Ack { through } => self.ack(through, cx),
+            Msg::Ack { through } => self.ack(through, cx)?,
             Msg::Resume { epoch, through, reply } => {
                 let goes_on = self.resume(epoch, through, cx)?;
                 let _ = reply.send(goes_on);
@@ -193,6 +236,10 @@ impl Actor for OutboxState {
             Msg::Status { reply } => {
                 let _ = reply.send(self.status());
             }
+            Msg::Age { reply } => {
+                let _ = reply.send(self.show_age()?);
+            }
+            Msg::Look => self.look(cx)?,
             Msg::Trim => {
                 self.trim_planned = false;
                 self.trim_due = true;
@@ -226,14 +273,14 @@ impl OutboxState {
         let mark = file.mark();
         info!(path = %path.display(), epoch = %mark.epoch, accepted = mark.accepted, acked = mark.acked, "outbox is open");
         outbox.newest.send_replace(mark.accepted);
-        show_unacked(mark.accepted - mark.acked);
         // What a predecessor met; this one finds out itself.
         say(&outbox.trouble, None);
-        Ok(Self {
+        let state = Self {
             path,
             file: Some(file),
             entries_max,
             newest: outbox.newest.clone(),
+            figures: outbox.figures.clone(),
             trouble: outbox.trouble.clone(),
             offered: mark.accepted,
             batch: Vec::new(),
@@ -243,7 +290,11 @@ impl OutboxState {
             full: false,
             retry_planned: false,
             retry_due: false,
-        })
+            drops: false,
+            reported_at: None,
+        };
+        state.show_waiting();
+        Ok(state)
     }
 
     fn collect(&mut self, event: Event, reply: oneshot::Sender<u64>) {
@@ -255,16 +306,54 @@ impl OutboxState {
         self.waiting.push(reply);
     }
 
-    fn ack(&mut self, through: u64, cx: &mut Context<Msg>) {
-        let before = self.file().mark().acked;
-        self.file.as_mut().expect(FILE).ack(through);
-        let mark = self.file().mark();
-        metrics::counter!("watchtree_outbox_acked_total").increment(mark.acked.saturating_sub(before));
-        show_unacked(mark.accepted - mark.acked);
+    fn ack(&mut self, through: u64, cx: &mut Context<Msg>) -> Result<(), Failure> {
+        let file = self.file.as_mut().expect(FILE);
+        let acked = block_in_place(|| file.ack(through)).map_err(|error| error.failure(&self.path))?;
+        metrics::counter!("watchtree_outbox_acked_total").increment(acked);
+        self.show_waiting();
+        if self.drops && self.has_room() {
+            self.drops = false;
+            info!(waiting = self.file().waiting(), "the outbox has room again");
+            cx.note("");
+        }
         if !self.trim_planned {
             self.trim_planned = true;
             plan(Msg::Trim, TRIM_AFTER, cx);
         }
+        Ok(())
+    }
+
+    fn look(&mut self, cx: &mut Context<Msg>) -> Result<(), Failure> {
+        plan(Msg::Look, LOOK_EVERY, cx);
+        self.show_age().map(drop)
+    }
+
+    /// As far as the wall clock knows.
+    fn show_age(&self) -> Result<u64, Failure> {
+        let oldest = block_in_place(|| self.file().oldest()).map_err(|error| error.failure(&self.path))?;
+        let age = oldest.map_or(Duration::ZERO, |oldest| Timestamp::now().since(oldest));
+        metrics::gauge!("watchtree_outbox_oldest_seconds").set(age.as_secs_f64());
+        Ok(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn show_waiting(&self) {
+        let waiting = self.file().waiting();
+        self.figures.waiting.store(waiting, Ordering::Relaxed);
+        metrics::gauge!("watchtree_outbox_unacked_events").set(waiting as f64);
+    }
+
+    /// Enough that it will not be full again with the next push.
+    fn has_room(&self) -> bool {
+        let max = self.entries_max.get();
+        self.file().waiting() <= max - (max / 10).max(1)
+    }
+
+    /// While it stays full, one report waits at a time: nobody reads the second before the first, and each takes the
+    /// place of an event.
+    fn report_is_due(&self) -> bool {
+        let rested = || self.reported_at.is_none_or(|at| at.elapsed() >= REPORT_EVERY);
+        let file = self.file();
+        !self.full && file.has_untold() && (self.has_room() || (file.reports_are_acked() && rested()))
     }
 
     fn resume(&mut self, epoch: Epoch, through: u64, cx: &mut Context<Msg>) -> Result<bool, Failure> {
@@ -273,7 +362,7 @@ impl OutboxState {
             return Ok(false);
         }
         if through <= self.offered {
-            self.ack(through, cx);
+            self.ack(through, cx)?;
             return Ok(true);
         }
         let file = self.file.as_mut().expect(FILE);
@@ -290,27 +379,35 @@ impl OutboxState {
         );
         self.offered = mark.accepted;
         self.newest.send_replace(mark.accepted);
+        self.show_waiting();
         Ok(false)
     }
 
-    /// One transaction for all that waits; then everyone is answered.
+    /// One transaction for all that waits; then everyone is answered. If that was too many, and nothing of it is told
+    /// yet, another one.
     fn commit(&mut self, cx: &mut Context<Msg>) -> Result<(), Failure> {
+        self.write(cx)?;
+        if self.report_is_due() { self.write(cx) } else { Ok(()) }
+    }
+
+    fn write(&mut self, cx: &mut Context<Msg>) -> Result<(), Failure> {
+        let report = self.report_is_due();
         let (batch, trim) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.trim_due));
         let retry = std::mem::take(&mut self.retry_due);
         let (file, entries_max, began) = (self.file.as_mut().expect(FILE), self.entries_max.get(), Instant::now());
-        let done = match (batch.is_empty(), trim, retry) {
+        let done = match (batch.is_empty() && !report, trim, retry) {
             (true, false, false) => return Ok(()),
             (true, _, true) => block_in_place(|| file.rewrite()).map(|()| None),
             // The next retry takes them along.
             (true, true, false) if self.full => return Ok(()),
             (true, true, false) => block_in_place(|| file.trim()).map(|()| None),
-            (false, ..) => block_in_place(|| file.append(batch, Timestamp::now(), entries_max)).map(Some),
+            (false, ..) => block_in_place(|| file.append(batch, Timestamp::now(), entries_max, report)).map(Some),
         };
         match done {
             Ok(appended) => {
                 if let Some(appended) = appended {
                     metrics::histogram!("watchtree_outbox_commit_seconds").record(began.elapsed().as_secs_f64());
-                    self.accepted(&appended);
+                    self.accepted(&appended, cx);
                 }
                 if retry {
                     self.well_again(cx);
@@ -322,22 +419,43 @@ impl OutboxState {
         Ok(())
     }
 
-    fn accepted(&mut self, appended: &Appended) {
-        let mark = self.file().mark();
+    fn accepted(&mut self, appended: &Appended, cx: &mut Context<Msg>) {
         // Before anyone is told: who stops after its last push was answered still finds the forwarder told of it.
-        self.newest.send_replace(mark.accepted);
-        for (Entry { epoch, seq, event, .. }, reply) in appended.entries.iter().zip(self.waiting.drain(..)) {
+        self.newest.send_replace(self.file().mark().accepted);
+        self.show_waiting();
+        let mut waiting = self.waiting.drain(..);
+        for Entry { epoch, seq, event, .. } in &appended.entries {
             // The witness of acceptance: written before anyone is told.
             debug!(target: "watchtree::outbox", %epoch, seq, event = %event.id, revision = event.revision, "accepted");
-            // Whoever gave up waiting has its event accepted all the same.
-            let _ = reply.send(*seq);
+            // Nobody waits for a report. Whoever gave up waiting has its event accepted all the same.
+            let _ = waiting.next().map(|reply| reply.send(*seq));
         }
+        drop(waiting);
         metrics::counter!("watchtree_outbox_accepted_total").increment(appended.entries.len() as u64);
-        show_unacked(mark.accepted - mark.acked);
-        if appended.dropped > 0 {
-            let (dropped, kept, through) = (appended.dropped, self.entries_max, mark.removed);
-            warn!(dropped, kept, through, "outbox is full, the oldest events were dropped");
-            metrics::counter!("watchtree_outbox_dropped_total").increment(dropped);
+        if appended.reports > 0 {
+            self.reported_at = Some(Instant::now());
+            let reports: Vec<_> =
+                appended.entries.iter().rev().take(appended.reports).map(|e| e.event.title()).collect();
+            info!(?reports, "what the outbox dropped is reported");
+        }
+        self.dropped(appended, cx);
+    }
+
+    fn dropped(&mut self, appended: &Appended, cx: &mut Context<Msg>) {
+        let dropped: u64 = appended.dropped.iter().sum();
+        if dropped == 0 {
+            return;
+        }
+        self.figures.dropped.fetch_add(dropped, Ordering::Relaxed);
+        for (severity, entries) in Severity::ALL.into_iter().zip(appended.dropped).filter(|(_, entries)| *entries > 0) {
+            metrics::counter!("watchtree_outbox_dropped_total", "severity" => severity.as_str()).increment(entries);
+        }
+        if !std::mem::replace(&mut self.drops, true) {
+            warn!(
+                limit = self.entries_max,
+                "the outbox is full: the oldest entries of the lowest severity are dropped"
+            );
+            cx.note("full: the oldest entries of the lowest severity are dropped");
         }
     }
 
@@ -370,6 +488,7 @@ impl OutboxState {
         // What was on its way is there or not; where it is, nobody was told its number.
         self.offered = self.offered.max(accepted);
         self.newest.send_replace(accepted);
+        self.show_waiting();
         Ok(())
     }
 
@@ -402,8 +521,4 @@ fn say(to: &Trouble, trouble: Option<String>) {
 
 fn refused(events: u64) {
     metrics::counter!("watchtree_outbox_refused_total").increment(events);
-}
-
-fn show_unacked(events: u64) {
-    metrics::gauge!("watchtree_outbox_unacked_events").set(events as f64);
 }

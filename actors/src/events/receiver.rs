@@ -3,17 +3,22 @@
 //!   forwarder ══Outbox, Entries══▶ [receiver] ──append──▶ store
 //!             ◀══Resume, Ack══════      ◀── on disk ────────┘
 //!
-//! One append at a time per edge: what comes meanwhile waits in the stream, and then at the edge.
+//! One append at a time per edge: what comes meanwhile waits in the stream, and then at the edge. Numbers may jump
+//! between two messages: the edge's outbox was full and dropped what is missing.
 
 use crate::events::store::EventStore;
+use futures_util::FutureExt;
 use protocol::limits::TEXT_CHARS_MAX;
 use protocol::link::{EventsDown, EventsUp};
 use protocol::transport::{RecvError, Rx, Tx};
-use protocol::{Entry, Epoch, Event, Evidence, Identity};
+use protocol::{Entry, Epoch, Event, Evidence, Identity, Severity};
 
 /// No outbox drops more entries between two that it sends: at 100 a second, it was full for 11 days.
 /// One that leaves out more is refused, as its numbers are made up.
 const SEQ_JUMP_MAX: u64 = 100_000_000;
+/// Messages that have come already are appended together while they have fewer entries: with gaps they are small. When
+/// full, the next waits for the next append.
+const GATHERED_ENTRIES: usize = 512;
 /// No outbox counts this far. Above it there is no room to count on, and the entry is refused.
 const SEQ_MAX: u64 = u64::MAX / 2;
 
@@ -36,30 +41,85 @@ pub async fn receive(edge: Identity, mut tx: Tx, mut rx: Rx, store: EventStore) 
         Some(EventsUp::Entries(_)) => return Err(wrong("entries came before their outbox was announced")),
         None => return Ok(()),
     };
-    let mut through = store.resume(edge.clone(), epoch).await.map_err(ended)?;
-    let mut last = through;
+    let through = store.resume(edge.clone(), epoch).await.map_err(ended)?;
+    let mut stream = Stream { rx, epoch, last: through, ahead: through, read: None };
     tx.send(&EventsDown::Resume { through }).await.map_err(ended)?;
-    loop {
-        let entries = match next(&mut rx).await? {
+    while let Some(Gathered { entries, missing }) = stream.gather().await? {
+        if missing > 0 {
+            tracing::debug!(%edge, %epoch, missing, "entries are missing that the edge's outbox dropped");
+            metrics::counter!("watchtree_record_missing_total").increment(missing);
+        }
+        for event in entries.iter().map(|entry| &entry.event).filter(|event| event.severity() == Severity::Critical) {
+            tracing::info!(%edge, %epoch, told = %event.title(), "the edge's outbox was full");
+        }
+        let through = store.append(edge.clone(), entries).await.map_err(ended)?;
+        // The record may be ahead of this stream by what an earlier one had under way.
+        stream.ahead = stream.ahead.max(through);
+        tx.send(&EventsDown::Ack { through }).await.map_err(ended)?;
+    }
+    Ok(())
+}
+
+/// The entries of one append.
+struct Gathered {
+    entries: Vec<Entry>,
+    missing: u64,
+}
+
+/// The edge's half.
+struct Stream {
+    rx: Rx,
+    epoch: Epoch,
+    /// The newest entry that came.
+    last: u64,
+    /// The newest entry on the record, as far as this stream knows.
+    ahead: u64,
+    /// A message that came, and belongs to what follows.
+    read: Option<Result<Option<EventsUp>, ReceiveError>>,
+}
+
+impl Stream {
+    /// The entries of the next message, and of those that have come already; `None` at the end.
+    async fn gather(&mut self) -> Result<Option<Gathered>, ReceiveError> {
+        let message = match self.read.take() {
+            Some(message) => message,
+            None => next(&mut self.rx).await,
+        };
+        let entries = match message? {
             Some(EventsUp::Entries(entries)) => entries,
             Some(EventsUp::Outbox { .. }) => return Err(wrong("a second outbox was announced on one stream")),
-            None => return Ok(()),
+            None => return Ok(None),
         };
-        let first = check(epoch, last, &entries).map_err(ReceiveError::Protocol)?;
-        // The record may be ahead of this stream by what an earlier one had under way.
-        let missing = first.saturating_sub(through.max(last) + 1);
-        if missing > 0 {
-            tracing::warn!(%edge, %epoch, missing, after = last, "the edge's outbox was full and dropped entries");
-            metrics::counter!("watchtree_record_missing_total").increment(missing.min(SEQ_JUMP_MAX));
+        let missing = self.take(&entries).map_err(ReceiveError::Protocol)?;
+        let mut gathered = Gathered { entries, missing };
+        while gathered.entries.len() < GATHERED_ENTRIES
+            && let Some(message) = next(&mut self.rx).now_or_never()
+        {
+            let Ok(Some(EventsUp::Entries(more))) = message else {
+                self.read = Some(message);
+                break;
+            };
+            let Ok(missing) = self.take(&more) else {
+                // What came before it goes on the record first.
+                self.read = Some(Ok(Some(EventsUp::Entries(more))));
+                break;
+            };
+            gathered.entries.extend(more);
+            gathered.missing += missing;
         }
-        last = entries.last().map_or(last, |entry| entry.seq);
-        through = store.append(edge.clone(), entries).await.map_err(ended)?;
-        tx.send(&EventsDown::Ack { through }).await.map_err(ended)?;
+        Ok(Some(gathered))
+    }
+
+    /// How many numbers are missing before these entries; or why they are refused.
+    fn take(&mut self, entries: &[Entry]) -> Result<u64, String> {
+        let first = check(self.epoch, self.last, entries)?;
+        let missing = first.saturating_sub(self.ahead.max(self.last) + 1).min(SEQ_JUMP_MAX);
+        self.last = entries.last().map_or(self.last, |entry| entry.seq);
+        Ok(missing)
     }
 }
 
-/// The first number of these. Before it entries may be missing, as an outbox that was full for days has
-/// dropped its oldest; inside a message none may, and none comes again.
+/// The first number of these. Before it entries may be missing, as an outbox that was full has dropped some; inside a message none may, and none comes again.
 fn check(epoch: Epoch, last: u64, entries: &[Entry]) -> Result<u64, String> {
     let Some(first) = entries.first() else { return Err("a message without entries".to_owned()) };
     if first.seq <= last {

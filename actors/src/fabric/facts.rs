@@ -10,10 +10,13 @@ mod tests;
 use crate::api::health::{self, Check, Health};
 use crate::camera::coverage::Coverages;
 use crate::events::outbox::Outbox;
+use crate::fabric::core::Core;
+use crate::fleet::Fleet;
 use crate::telemetry::process;
 use protocol::admin::{ActorStatus, FailureRecord, NodeSnapshot};
+use protocol::core::GpuNode;
 use protocol::frame::Ledger;
-use protocol::{Epoch, Identity, Timestamp, codec, limits};
+use protocol::{Epoch, Identity, Role, Timestamp, codec, limits};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,6 +24,7 @@ pub use steering::{Outcome, STEER_WITHIN, Steering, audit};
 use supervision::history::Record;
 use supervision::steer::is_at_or_below;
 use supervision::{Roll, Status};
+use tokio::sync::watch;
 
 /// The version that nodes tell each other.
 pub const SOFTWARE: &str = concat!("watchtree ", env!("CARGO_PKG_VERSION"));
@@ -44,8 +48,14 @@ pub struct Facts {
     pub ledgers: Ledgers,
     /// On an edge.
     pub outbox: Option<Outbox>,
+    /// On a relay and on a gpu node: the others.
+    pub core: Option<Core>,
+    /// On an edge: the gpu nodes that its relay told of last; `None` before it has.
+    pub directory: watch::Sender<Option<Vec<GpuNode>>>,
     /// On an edge: who looks at which camera.
     pub coverage: Coverages,
+    /// How this node is, and those linked to it.
+    pub fleet: Fleet,
     /// Operators may make actors of this node fail, for drills.
     pub allow_faults: bool,
     /// The node as a whole stops, not one of its actors.
@@ -55,6 +65,7 @@ pub struct Facts {
 impl Facts {
     pub fn new(node: Identity, roll: Roll, health: Health) -> Self {
         let (boot, up_since) = (Epoch::random(), Timestamp::now());
+        let fleet = Fleet::new(node.clone(), SOFTWARE);
         Self {
             node,
             boot,
@@ -63,7 +74,10 @@ impl Facts {
             health,
             ledgers: Arc::new(Vec::new),
             outbox: None,
+            core: None,
+            directory: watch::Sender::new(None),
             coverage: Coverages::default(),
+            fleet,
             allow_faults: false,
             stopping: Arc::default(),
         }
@@ -77,6 +91,14 @@ impl Facts {
     /// An actor that is told to stop is restarted, by an operator, or goes with the node; only then it says goodbye.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// A relay says which gpu nodes there are; nobody else is asked.
+    pub fn told_directory(&self, mut list: Vec<GpuNode>, by: Role) {
+        if by == Role::Relay {
+            list.truncate(limits::DIRECTORY_MAX);
+            self.directory.send_replace(Some(list));
+        }
     }
 
     /// This node, with what is at or below `path` of its tree. Where nothing is, the whole of it: whoever mistyped

@@ -11,13 +11,17 @@ mod proxy;
 #[cfg(test)]
 mod tests;
 
+use super::enrolment::Enrolment;
+use super::refusals;
 use super::site::Site;
 use crate::api::admin::Admin;
 use crate::events::store::EventStore;
 use crate::fabric::echo::Echo;
 use crate::inference::desk::Desk;
-use doors::Doors;
-use protocol::transport::{CloseCode, Connection, Endpoint, Incoming, Refusal};
+pub(crate) use doors::Doors;
+use protocol::enrol::{self, JoinDown, JoinUp};
+use protocol::roles::{self, Listed, Who};
+use protocol::transport::{Arrival, CloseCode, Connection, Endpoint, Incoming, Joining, Refusal};
 use proxy::Proxy;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +48,7 @@ pub struct Served {
     pub site: Site,
     pub store: Option<EventStore>,
     pub desk: Option<Desk>,
+    pub enrolment: Option<Enrolment>,
 }
 
 #[derive(Clone)]
@@ -56,7 +61,7 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn new(endpoint: Endpoint, served: Served) -> Self {
-        let admin = Admin::new(served.site.clone(), served.store.clone());
+        let admin = Admin::new(served.site.clone(), served.store.clone(), served.enrolment.clone());
         let proxy = Arc::new(Proxy { served, admin, echo: Echo::new() });
         Self { endpoint, proxy, proxies: Dynamic::new("peers", CONNECTIONS_MAX), doors: Doors::default() }
     }
@@ -112,8 +117,9 @@ impl Gateway {
 
     /// One peer's handshake; what follows is its proxy's.
     async fn admit(self, incoming: Incoming) {
-        let connection = match incoming.establish().await {
-            Ok(connection) => connection,
+        let connection = match incoming.arrive().await {
+            Ok(Arrival::Peer(connection)) => connection,
+            Ok(Arrival::Joining(joining)) => return self.take_in(joining).await,
             Err(Refusal::Unfinished { from, why }) => return tracing::debug!(%from, "handshake not finished: {why}"),
             Err(refusal) => {
                 metrics::counter!("watchtree_link_refusals_total", "what" => "certificate").increment(1);
@@ -143,6 +149,18 @@ impl Gateway {
             }
             // Its supervisor is being restarted: whoever dials again finds it back.
             Err(error) => refuse(&connection, CloseCode::GivenUp, &format!("{error}; dial again")),
+        }
+    }
+
+    /// A box that has no certificate yet.
+    async fn take_in(self, joining: Joining) {
+        if let Err(denied) = roles::check(self.proxy.served.site.facts.node.role, Who::Stranger, &JoinUp::ROWS[0]) {
+            refusals::denied(joining.remote_addr(), &denied);
+            return drop(joining.serve(async |_| JoinDown::Refused(enrol::Refusal::NoAuthority)).await);
+        }
+        match &self.proxy.served.enrolment {
+            Some(enrolment) => enrolment.admit(joining).await,
+            None => drop(joining.serve(async |_| JoinDown::Refused(enrol::Refusal::NoAuthority)).await),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::facts::{Outcome, STEER_WITHIN, Steering};
 use crate::api::health::Finding;
 use protocol::admin::{FailureRecord, NodeLine, NodeSnapshot, Steered};
 use protocol::transport::{CloseCode, Connection};
-use protocol::{Act, Epoch, EventId, Identity, Timestamp, limits};
+use protocol::{Act, Epoch, EventId, Identity, Role, Timestamp, limits};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,23 +39,29 @@ pub enum Call {
 pub struct Peers(Arc<Mutex<BTreeMap<Identity, Peer>>>, Coming);
 
 struct Peer {
+    /// Of the process that speaks for it.
+    boot: Epoch,
     software: String,
     since: Timestamp,
     link: Option<(Connection, mpsc::Sender<Call>)>,
 }
 
 impl Peers {
-    /// A peer has said hello. An older connection of the same identity is closed: a box that was
-    /// power-cycled gets in at once, and two never speak for one.
+    /// A peer has said hello. An older connection of the same identity is closed first: a box that was power-cycled
+    /// gets in at once, and two never speak for one. One of the same boot ends the older one itself, when what is under
+    /// way on it is done: its certificate was renewed.
     pub fn arrive(&self, connection: &Connection, boot: Epoch, software: String, calls: mpsc::Sender<Call>) {
         let id = connection.peer().clone();
         let software = limits::short_text(&software).chars().take(limits::SOFTWARE_CHARS_MAX).collect();
-        let link = Some((connection.clone(), calls));
         let mut peers = self.lock();
-        let before = peers.insert(id.clone(), Peer { software, since: Timestamp::now(), link });
-        if let Some((old, _)) = before.and_then(|peer| peer.link) {
+        let before = peers.remove(&id);
+        let overlaps = before.as_ref().filter(|peer| peer.boot == boot && peer.link.is_some());
+        let since = overlaps.map_or_else(Timestamp::now, |peer| peer.since);
+        if let Some((old, _)) = before.filter(|peer| peer.boot != boot).and_then(|peer| peer.link) {
             old.close(CloseCode::Replaced, "a newer connection of the same node took over");
         }
+        let link = Some((connection.clone(), calls));
+        peers.insert(id.clone(), Peer { boot, software, since, link });
         if peers.len() > PEERS_MAX {
             let gone = peers.iter().filter(|(_, peer)| peer.link.is_none()).min_by_key(|(_, peer)| peer.since);
             let gone = gone.map(|(id, _)| id.clone());
@@ -81,6 +87,14 @@ impl Peers {
         self.lock().iter().map(|(id, peer)| peer.line(id)).collect()
     }
 
+    /// Of each link that is up: the packets that came over it, and its round-trip time.
+    pub fn links(&self) -> Vec<(Identity, u64, Duration)> {
+        let look = |connection: &Connection| (connection.stats().udp_rx.datagrams, connection.rtt());
+        let peers = self.lock();
+        let up = peers.iter().filter_map(|(id, peer)| Some((id, look(&peer.link.as_ref()?.0))));
+        up.map(|(id, (packets, rtt))| (id.clone(), packets, rtt)).collect()
+    }
+
     /// All that are remembered.
     pub fn ids(&self) -> Vec<Identity> {
         self.lock().keys().cloned().collect()
@@ -91,8 +105,7 @@ impl Peers {
         let (reply, answer) = oneshot::channel();
         self.call(id, Call::Snapshot { path, reply })?;
         let snapshot = answered(id, SNAPSHOT_WITHIN, async { answer.await.ok() }).await?;
-        // What it says of itself: who it is, the certificate says.
-        Ok(NodeSnapshot { node: id.clone(), ..snapshot })
+        Ok(of_itself(id, snapshot))
     }
 
     /// Its failures, oldest first, and how many older ones of them it left out; or why it does not tell them.
@@ -174,6 +187,17 @@ impl Peer {
             software: self.software.clone(),
         }
     }
+}
+
+/// Who it is, the certificate says; and it tells of its own actors and, as an edge, of its own frames alone.
+fn of_itself(id: &Identity, snapshot: NodeSnapshot) -> NodeSnapshot {
+    let mut snapshot = NodeSnapshot { node: id.clone(), ..snapshot };
+    snapshot.actors.retain(|actor| is_at_or_below(&actor.path, id.name.as_str()));
+    if id.role == Role::Edge {
+        let own = id.to_string();
+        snapshot.ledgers.retain(|ledger| ledger.edge == own);
+    }
+    snapshot
 }
 
 /// The peer's answer to a call; `None` of `answer` means that nobody gives one any more.

@@ -70,6 +70,11 @@ impl Site {
         std::iter::once(here).chain(peers).collect()
     }
 
+    /// This node is seen by everybody who may look.
+    pub fn sees(&self, sees: &Sees, node: &Identity) -> bool {
+        *node == self.facts.node || sees.node(node)
+    }
+
     fn nodes(&self, sees: &Sees) -> Vec<Identity> {
         let peers = self.peers.ids().into_iter().filter(|peer| sees.node(peer));
         std::iter::once(self.facts.node.clone()).chain(peers).collect()
@@ -223,7 +228,7 @@ impl Failures {
 }
 
 impl Sees {
-    fn node(&self, node: &Identity) -> bool {
+    pub fn node(&self, node: &Identity) -> bool {
         match self {
             Self::All => true,
             Self::Tenant(tenant) => node.tenant == *tenant,
@@ -231,14 +236,14 @@ impl Sees {
     }
 
     /// Connections of other tenants are not for their neighbours' eyes. They are named after their identity.
-    fn row(&self, here: &Identity, path: &str) -> bool {
+    pub fn row(&self, here: &Identity, path: &str) -> bool {
         let Self::Tenant(tenant) = self else { return true };
         let name = path.strip_prefix(here.name.as_str()).and_then(|rest| rest.strip_prefix("/peers/"));
         name.is_none_or(|name| name.split('.').next() == Some(tenant.as_str()))
     }
 
     /// Nor is what other tenants' edges ask of a gpu node.
-    fn ledger(&self, ledger: &Ledger) -> bool {
+    pub fn ledger(&self, ledger: &Ledger) -> bool {
         match self {
             Self::All => true,
             Self::Tenant(tenant) => ledger.edge.split('/').next() == Some(tenant.as_str()),

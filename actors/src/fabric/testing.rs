@@ -8,20 +8,29 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// `main/relay/hub` and `main/edge/yard`.
+/// `main/relay/hub`, and another who dials it: `main/edge/yard` unless the test says otherwise.
 pub struct Pair {
     relay: Endpoint,
     yard: Endpoint,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Pair {
     pub fn new() -> Self {
+        Self::with("main/edge/yard")
+    }
+
+    pub fn with(dialler: &str) -> Self {
         let dir = TempDir::new().expect("a directory");
         ca::init(&dir.path().join("ca"), "test").expect("a CA");
         let relay = Endpoint::listen((Ipv4Addr::LOCALHOST, 0).into(), &credentials(&dir, "main/relay/hub"));
-        let yard = Endpoint::dialer(&credentials(&dir, "main/edge/yard")).expect("a socket");
-        Self { relay: relay.expect("listens"), yard, _dir: dir }
+        let yard = Endpoint::dialer(&credentials(&dir, dialler)).expect("a socket");
+        Self { relay: relay.expect("listens"), yard, dir }
+    }
+
+    /// Of one more node of the same authority; once for each.
+    pub fn credentials(&self, who: &str) -> Credentials {
+        credentials(&self.dir, who)
     }
 
     /// A new connection: the edge's end of it, and the relay's.

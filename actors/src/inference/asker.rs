@@ -1,20 +1,25 @@
-//! Asker: the edge's side of inference. Sends frames to a gpu node and hands out the verdicts.
+//! Asker: the edge's side of inference. Sends frames to one of two gpu nodes and hands out the verdicts.
 //!
-//!   watch ──judge──▶ [books] ──frame, on its own stream──▶ gpu
-//!   watch ◀──outcome── [asker service] ◀──verdicts stream── gpu
+//!   watch ──judge──▶ [books ▸ aim] ──frame, on its own stream──▶ gpu, or its standby
+//!   watch ◀──outcome── [asker services, one for each] ◀──verdicts stream──┘
 //!
-//! Stops when: it panics.  On restart: the verdicts stream is opened again; frames that were out fail.
+//! One tally counts all frames, whoever was asked; each gpu node keeps a ledger of those that it got.
+//!
+//! Stops when: it panics.  On restart: the verdicts stream is opened again; frames that were out with that node fail.
 
+use super::aim::{Aim, PLACES};
+use super::answers::Answers;
 use super::books::Journal;
 use crate::fabric::link::Link;
 use protocol::camera::Frame;
 use protocol::frame::{Ledger, LedgerState, Tally};
 use protocol::link::{AskerDown, AskerUp, Open};
+use protocol::telemetry::InferenceFigures;
 use protocol::transport::{Connection, Rx, Tx};
 use protocol::{CameraId, Epoch, FrameHeader, Outcome, Priority, Timestamp, Verdict};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use supervision::{Failure, ServiceCx};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -36,15 +41,25 @@ struct Shared {
     epoch: Epoch,
     edge: String,
     books: Mutex<Books>,
+    /// Since this node's last telemetry.
+    answers: Answers,
+    aim: Mutex<Aim>,
+    began: Instant,
+    places: [Place; PLACES],
+}
+
+/// One of the gpu nodes that this edge keeps a link to.
+struct Place {
+    link: Link,
     /// The connection on which verdicts are being read.
     ready: watch::Sender<Option<Connection>>,
-    link: Link,
 }
 
 #[derive(Default)]
 struct Books {
     tally: Tally,
-    waiting: HashMap<u64, oneshot::Sender<Outcome>>,
+    /// By the frame's number: where it was sent, and who waits.
+    waiting: HashMap<u64, (usize, oneshot::Sender<Outcome>)>,
 }
 
 /// One frame to be judged.
@@ -57,27 +72,65 @@ pub struct Question {
     pub frame: Frame,
 }
 
+/// A frame's one outcome, and the gpu node that it is of; empty if there was none to ask.
+pub struct Judged {
+    pub node: String,
+    pub outcome: Outcome,
+}
+
 impl Asker {
-    /// `epoch` is the process's own; `edge` is who asks, for the books.
-    pub fn new(epoch: Epoch, edge: String, link: Link) -> Self {
-        let ready = watch::Sender::new(None);
-        Self(Arc::new(Shared { epoch, edge, books: Mutex::default(), ready, link }))
+    /// `epoch` is the process's own; `edge` is who asks, for the books. Frames go to one of the two that `links` link to.
+    pub fn new(epoch: Epoch, edge: String, links: [Link; PLACES]) -> Self {
+        let places = links.map(|link| Place { link, ready: watch::Sender::new(None) });
+        let (books, answers) = (Mutex::default(), Answers::default());
+        let (aim, began) = (Mutex::default(), Instant::now());
+        Self(Arc::new(Shared { epoch, edge, books, answers, aim, began, places }))
     }
 
-    /// The gpu node that is asked now; empty while there is none.
-    pub fn judge_name(&self) -> String {
-        self.0.ready.borrow().as_ref().map(|connection| connection.peer().name.to_string()).unwrap_or_default()
+    /// It is linked, and gave a verdict in time when it was asked last.
+    pub fn is_well(&self, place: usize) -> bool {
+        self.is_up(place) && self.aim().suspect_since(place).is_none()
     }
 
-    /// The frame's one outcome, by its deadline and a little.
-    pub async fn judge(&self, question: Question) -> Outcome {
-        let mut entry = self.submit();
-        let connection = self.0.ready.borrow().clone();
-        let outcome = match connection {
-            None => Outcome::Failed { reason: format!("no link to a gpu node: {}", self.0.link.state()) },
-            Some(connection) => self.ask(&connection, &mut entry, &question).await,
+    /// Whom to ask first.
+    pub fn prefer(&self, place: usize) {
+        self.aim().prefer(place);
+    }
+
+    /// By its deadline and a little.
+    pub async fn judge(&self, question: Question) -> Judged {
+        self.0.answers.asked();
+        let up = std::array::from_fn(|place| self.is_up(place));
+        let place = self.aim().pick(self.now(), up);
+        let connection =
+            place.and_then(|place| self.0.places[place].ready.borrow().clone().map(|there| (place, there)));
+        let Some((place, connection)) = connection else {
+            let reason = format!("no link to a gpu node: {}", self.0.places[0].link.state());
+            return Judged { node: String::new(), outcome: self.submit(0).settle(Outcome::Failed { reason }) };
         };
-        entry.settle(outcome)
+        let (mut entry, asked) = (self.submit(place), Instant::now());
+        let outcome = self.ask(&connection, &mut entry, &question).await;
+        if matches!(outcome, Outcome::Ok { .. }) {
+            self.0.answers.took(asked.elapsed());
+        }
+        if self.aim().saw(self.now(), place, &outcome) {
+            let (node, why) = (connection.peer(), outcome.kind());
+            tracing::warn!(%node, why, "gpu node is suspect: the other one is asked");
+            metrics::counter!("watchtree_inference_suspects_total", "outcome" => why).increment(1);
+        }
+        Judged { node: connection.peer().name.to_string(), outcome: entry.settle(outcome) }
+    }
+
+    fn is_up(&self, place: usize) -> bool {
+        self.0.places[place].ready.borrow().is_some()
+    }
+
+    fn aim(&self) -> MutexGuard<'_, Aim> {
+        self.0.aim.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.began.elapsed()
     }
 
     async fn ask(&self, connection: &Connection, entry: &mut Submitted, question: &Question) -> Outcome {
@@ -102,12 +155,13 @@ impl Asker {
         timeout(question.deadline + GRACE, exchange).await.unwrap_or(Outcome::Expired)
     }
 
-    fn submit(&self) -> Submitted {
+    /// Into the books, as one for this place.
+    fn submit(&self, place: usize) -> Submitted {
         let (sender, answer) = oneshot::channel();
         let mut books = self.lock();
         books.tally.submit();
         let seq = books.tally.submitted;
-        books.waiting.insert(seq, sender);
+        books.waiting.insert(seq, (place, sender));
         Submitted { asker: self.clone(), seq, answer, settled: false }
     }
 
@@ -117,9 +171,15 @@ impl Asker {
         Ledger { asker: self.0.epoch, edge: self.0.edge.clone(), state: LedgerState::Open, tally }
     }
 
-    /// The service: keeps a verdicts stream open on whatever connection there is.
-    pub async fn run(self, cx: ServiceCx) -> Result<(), Failure> {
-        let mut links = self.0.link.connections();
+    /// For telemetry, which is the one that asks: the mean is of the answers since it last did.
+    pub fn figures(&self) -> InferenceFigures {
+        let waiting = self.lock().tally.in_flight;
+        self.0.answers.figures(waiting)
+    }
+
+    /// The service of one place: keeps a verdicts stream open on whatever connection there is.
+    pub async fn run(self, place: usize, cx: ServiceCx) -> Result<(), Failure> {
+        let mut links = self.0.places[place].link.connections();
         loop {
             let connection = links.borrow_and_update().clone();
             let Some(connection) = connection else {
@@ -145,8 +205,8 @@ impl Asker {
                 continue;
             };
             cx.place.note(format!("asks {}", connection.peer()));
-            let answered = Answered::by(&self, connection.clone());
-            let lost = self.read_verdicts(&mut rx, &mut tx, &cx).await;
+            let answered = Answered::by(&self, place, connection.clone());
+            let lost = self.read_verdicts(place, &mut rx, &mut tx, &cx).await;
             drop(answered);
             let Some(lost) = lost else { return Ok(()) };
             tracing::warn!(peer = %connection.peer(), "verdicts ended: {lost}");
@@ -154,7 +214,7 @@ impl Asker {
     }
 
     /// Why no more verdicts come; `None` when the node stops.
-    async fn read_verdicts(&self, rx: &mut Rx, tx: &mut Tx, cx: &ServiceCx) -> Option<String> {
+    async fn read_verdicts(&self, place: usize, rx: &mut Rx, tx: &mut Tx, cx: &ServiceCx) -> Option<String> {
         loop {
             let message = tokio::select! {
                 message = rx.recv::<AskerDown>() => message,
@@ -166,18 +226,21 @@ impl Asker {
                 }
             };
             match message {
-                Ok(Some(AskerDown::Verdict(verdict))) => self.deliver(verdict),
+                Ok(Some(AskerDown::Verdict(verdict))) => self.deliver(place, verdict),
                 Ok(None) => return Some("closed by the gpu node".to_owned()),
                 Err(error) => return Some(error.to_string()),
             }
         }
     }
 
-    fn deliver(&self, verdict: Verdict) {
-        // One that expired here is in nobody's books any more: late is late.
-        let waiting = self.lock().waiting.remove(&verdict.seq).filter(|_| verdict.asker == self.0.epoch);
+    fn deliver(&self, place: usize, verdict: Verdict) {
+        // One that expired here is in nobody's books any more: late is late. And nobody answers for another node.
+        let mut books = self.lock();
+        let is_its = books.waiting.get(&verdict.seq).is_some_and(|(asked, _)| *asked == place);
+        let waiting = if is_its && verdict.asker == self.0.epoch { books.waiting.remove(&verdict.seq) } else { None };
+        drop(books);
         match waiting {
-            Some(waiting) => drop(waiting.send(verdict.outcome)),
+            Some((_, waiting)) => drop(waiting.send(verdict.outcome)),
             None => metrics::counter!("watchtree_inference_late_verdicts_total").increment(1),
         }
     }
@@ -188,20 +251,22 @@ impl Asker {
 }
 
 /// Frames are sent while this is there. It goes when the verdicts end, by a panic included.
-struct Answered<'a>(&'a Asker);
+struct Answered<'a>(&'a Asker, usize);
 
 impl<'a> Answered<'a> {
-    fn by(asker: &'a Asker, connection: Connection) -> Self {
-        asker.0.ready.send_replace(Some(connection));
-        Self(asker)
+    fn by(asker: &'a Asker, place: usize, connection: Connection) -> Self {
+        asker.aim().begins_anew(place);
+        asker.0.places[place].ready.send_replace(Some(connection));
+        Self(asker, place)
     }
 }
 
 impl Drop for Answered<'_> {
     fn drop(&mut self) {
-        self.0.0.ready.send_replace(None);
+        let Self(asker, place) = self;
+        asker.0.places[*place].ready.send_replace(None);
         // Whoever waits on this connection is told at once, by the senders being dropped.
-        self.0.lock().waiting.clear();
+        asker.lock().waiting.retain(|_, (asked, _)| asked != place);
     }
 }
 

@@ -3,7 +3,9 @@
 //!   desk ──judge──▶ [models: which pool?] ──▶ [pool: batcher] ◀──take── worker, worker, …
 //!   desk ◀──────────────────outcome───────────────────────────────────────┘
 
+use super::answers::Answers;
 use super::batcher::{Batcher, BatcherSettings, OfEdge, Request, Why};
+use protocol::telemetry::InferenceFigures;
 use protocol::{CameraId, FrameHeader, Identity, Outcome};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +27,8 @@ pub struct Models {
     pools: Arc<BTreeMap<String, Pool>>,
     first: Option<String>,
     room: Arc<Semaphore>,
+    /// Since this node's last telemetry.
+    answers: Arc<Answers>,
 }
 
 impl Models {
@@ -32,7 +36,8 @@ impl Models {
     pub fn new(pools: Vec<Pool>) -> Self {
         let first = pools.first().map(|pool| pool.model().to_owned());
         let pools = pools.into_iter().map(|pool| (pool.model().to_owned(), pool)).collect();
-        Self { pools: Arc::new(pools), first, room: Arc::new(Semaphore::new(PIXEL_BYTES_MAX)) }
+        let (pools, room) = (Arc::new(pools), Arc::new(Semaphore::new(PIXEL_BYTES_MAX)));
+        Self { pools, first, room, answers: Arc::default() }
     }
 
     /// Room for so many bytes of pixels, once there is; first come, first served.
@@ -41,15 +46,28 @@ impl Models {
     }
 
     pub async fn judge(&self, edge: &Identity, header: FrameHeader, pixels: Vec<u8>) -> Outcome {
+        self.answers.asked();
         let asked = header.model.as_ref().or(self.first.as_ref());
         match asked.and_then(|model| self.pools.get(model)) {
-            Some(pool) => pool.judge(edge, header, pixels).await,
+            Some(pool) => {
+                let began = Instant::now();
+                let outcome = pool.judge(edge, header, pixels).await;
+                if matches!(outcome, Outcome::Ok { .. }) {
+                    self.answers.took(began.elapsed());
+                }
+                outcome
+            }
             None => {
                 let there = self.pools.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
                 let asked = asked.map_or("any model", String::as_str);
                 Outcome::Failed { reason: format!("this gpu node does not have {asked}; it has: {there}") }
             }
         }
+    }
+
+    /// For telemetry, which is the one that asks: the mean is of the answers since it last did.
+    pub fn figures(&self) -> InferenceFigures {
+        self.answers.figures(self.pools().map(Pool::waiting).sum::<usize>() as u64)
     }
 
     pub fn pools(&self) -> impl Iterator<Item = &Pool> {
@@ -77,6 +95,8 @@ struct Shared {
     queue: Mutex<Batcher<CameraKey, Job>>,
     offered: Notify,
     workers: Mutex<Workers>,
+    /// What all workers together spent judging, in microseconds.
+    busy_us: AtomicU64,
 }
 
 struct Workers {
@@ -109,6 +129,7 @@ impl Pool {
             queue: Mutex::new(Batcher::new(settings)),
             offered: Notify::new(),
             workers: Mutex::new(Workers { ready: 0, reason: "its workers have not started".to_owned() }),
+            busy_us: AtomicU64::new(0),
         }))
     }
 
@@ -186,6 +207,21 @@ impl Pool {
     /// Told to those who ask while there is no worker.
     pub fn not_ready(&self, reason: impl Into<String>) {
         lock(&self.0.workers).reason = reason.into();
+    }
+
+    /// A worker has judged for so long.
+    pub fn judged_for(&self, time: Duration) {
+        self.0.busy_us.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// The time of all its workers that was spent judging, since the node began.
+    pub fn busy(&self) -> Duration {
+        Duration::from_micros(self.0.busy_us.load(Ordering::Relaxed))
+    }
+
+    /// Workers that take frames.
+    pub fn workers(&self) -> usize {
+        lock(&self.0.workers).ready
     }
 
     pub fn waiting(&self) -> usize {

@@ -103,6 +103,7 @@ impl Worker {
         let results = model.judge(pictures).await?;
         metrics::histogram!("watchtree_inference_batch_seconds", "model" => self.spec.name.clone())
             .record(began.elapsed().as_secs_f64());
+        self.pool.judged_for(began.elapsed());
         failed.count(&results);
         for (job, result) in jobs.into_iter().zip(results) {
             job.answer(match result {

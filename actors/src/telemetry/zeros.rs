@@ -3,6 +3,7 @@
 //! `rate` and `increase` compare two readings of one series: a failure that creates its series is invisible to
 //! both. Whatever a class of actors may count is therefore shown as 0 as soon as the class is on the roll.
 
+use protocol::roles::{Plane, Who};
 use std::collections::BTreeSet;
 use supervision::{FailureKind, Status};
 
@@ -13,6 +14,11 @@ type Label = (&'static str, Values);
 /// A restart has the reason of the failure before it; or a sibling failed, or an operator asked for it.
 const RESTARTS_BESIDE: Values = &["sibling", "steered"];
 
+const JOINS: Values =
+    &["joined", "used", "expired", "tampered", "role", "revoked", "no_authority", "garbled", "busy", "unwell"];
+const RENEWALS: Values = &["renewed", "revoked", "no_authority", "garbled", "busy", "unwell"];
+const SEVERITIES: Values = &["low", "normal", "high", "critical"];
+
 const OUTCOMES: Values = &["ok", "shed", "expired", "failed"];
 
 /// By class of the actor that counts it: metric, and its one label with its values.
@@ -21,9 +27,10 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("tracking", "watchtree_events_total", Some(("phase", &["start", "end"]))),
     ("asker", "watchtree_inference_outcomes_total", Some(("outcome", OUTCOMES))),
     ("asker", "watchtree_inference_late_verdicts_total", None),
+    ("asker", "watchtree_inference_suspects_total", Some(("outcome", &["expired", "failed"]))),
     ("outbox", "watchtree_outbox_accepted_total", None),
     ("outbox", "watchtree_outbox_acked_total", None),
-    ("outbox", "watchtree_outbox_dropped_total", None),
+    ("outbox", "watchtree_outbox_dropped_total", Some(("severity", SEVERITIES))),
     ("outbox", "watchtree_outbox_refused_total", None),
     ("store", "watchtree_record_entries_total", None),
     ("store", "watchtree_record_duplicates_total", None),
@@ -35,10 +42,34 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("relay-link", "watchtree_clip_sent_bytes_total", None),
     ("gateway", "watchtree_clip_received_bytes_total", None),
     ("gpu-link", "watchtree_link_failures_total", Some(("upstream", &["gpu"]))),
-    ("gateway", "watchtree_link_refusals_total", Some(("what", &["certificate", "connections", "role", "frame"]))),
+    (
+        "gateway",
+        "watchtree_link_refusals_total",
+        Some(("what", &["certificate", "connections", "role", "frame", "trust"])),
+    ),
+    ("enrolment", "watchtree_enrol_total", Some(("result", JOINS))),
+    ("enrolment", "watchtree_renew_total", Some(("result", RENEWALS))),
+    ("renewal", "watchtree_certificate_renewals_total", Some(("result", &["renewed", "no_authority", "failed"]))),
+    ("core", "watchtree_core_calls_total", Some(("outcome", &["ok", "unanswered", "too_large", "unreadable"]))),
+    ("core", "watchtree_core_sessions_ended_total", Some(("reason", &["silent", "name", "stranger"]))),
+    ("gateway", "watchtree_datagrams_dropped_total", Some(("what", &["garbled", "too_many", "unused"]))),
+    ("gateway", "watchtree_telemetry_messages_total", None),
+    ("fleet", "watchtree_fleet_history_restarts_total", None),
     // Every node has one.
     ("http", "watchtree_failures_unwritten_total", None),
     ("http", "watchtree_steered_total", Some(("act", &["restart", "park", "resume", "inject"]))),
+];
+
+const PEERS: &[Who] = &[Who::Edge, Who::Relay, Who::Gpu, Who::Operator, Who::Viewer];
+
+/// By class of the actor that refuses: whom, and what.
+const DENIED_BY: &[(&str, &[Who], &[Plane])] = &[
+    ("gateway", PEERS, &[Plane::Stream, Plane::Up, Plane::Request, Plane::Datagram]),
+    ("gateway", &[Who::Stranger], &[Plane::Join]),
+    ("core", &[Who::Relay, Who::Gpu], &[Plane::Tell, Plane::Ask]),
+    ("https", PEERS, &[Plane::Http]),
+    ("relay-link", &[Who::Relay], &[Plane::Down]),
+    ("gpu-link", &[Who::Gpu], &[Plane::Down]),
 ];
 
 const SOURCE_FAULTS: Values = &["refused", "not_found", "unauthorized", "silent", "ended", "unreadable"];
@@ -131,13 +162,22 @@ fn counted_by(class: &str) {
             }
         }
     }
+    for (_, peers, planes) in DENIED_BY.iter().filter(|(by, ..)| *by == class) {
+        for (peer, plane) in peers.iter().flat_map(|peer| planes.iter().map(move |plane| (peer, plane))) {
+            metrics::counter!("watchtree_refused_total", "role" => peer.as_str(), "what" => plane.as_str())
+                .increment(0);
+        }
+    }
     // A link that never was up is down; an outbox or a record that never committed has committed nothing; of a camera
     // that never opened no frame has come.
     match class {
         "session" => drop(metrics::histogram!("watchtree_camera_first_frame_seconds")),
         "relay-link" => link("relay"),
         "gpu-link" => link("gpu"),
-        "outbox" => drop(metrics::histogram!("watchtree_outbox_commit_seconds")),
+        "outbox" => {
+            let _ = metrics::histogram!("watchtree_outbox_commit_seconds");
+            let _ = metrics::gauge!("watchtree_outbox_oldest_seconds");
+        }
         "store" => drop(metrics::histogram!("watchtree_record_commit_seconds")),
         _ => {}
     }
@@ -161,9 +201,20 @@ mod tests {
     }
 
     #[test]
+    fn the_reasons_not_to_let_a_box_in_are_spelt_as_they_are_counted() {
+        assert_eq!(JOINS[1..], protocol::enrol::Refusal::KINDS);
+        assert!(RENEWALS[1..].iter().all(|reason| JOINS.contains(reason)));
+    }
+
+    #[test]
     fn a_camera_is_named_by_its_sessions_path() {
         assert_eq!(camera_of("yard/cameras/door/session", "session"), Some("door"));
         assert_eq!(camera_of("yard/cameras/door/watch", "watch"), None);
+    }
+
+    #[test]
+    fn severities_are_spelt_as_they_are_counted() {
+        assert_eq!(SEVERITIES, protocol::Severity::ALL.map(protocol::Severity::as_str));
     }
 
     #[test]

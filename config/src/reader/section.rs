@@ -194,6 +194,38 @@ impl<'r> Section<'r> {
         Some(texts)
     }
 
+    /// One text, or a list of them that is not empty; each is understood by `T`. In the environment, one with commas.
+    pub(crate) fn some<T: FromStr>(&mut self, key: &str, max: usize, way_out: &str) -> Option<Vec<T>> {
+        let value = self.take(key)?;
+        let items: Vec<Value> = match &value {
+            Value::Array(items) => items.clone(),
+            Value::String(text) if self.by_env(key) => text.split(',').map(|part| part.trim().into()).collect(),
+            one => vec![one.clone()],
+        };
+        if items.is_empty() || items.len() > max {
+            self.fault(key, &format!("{} of them", items.len()), &format!("{way_out}; 1 to {max} of them"));
+            return None;
+        }
+        let mut parsed = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            match item.as_str().and_then(|text| text.parse().ok()) {
+                Some(one) => parsed.push(one),
+                None if items.len() == 1 => self.refuse(key, item, way_out),
+                None => self.refuse(&format!("{key}.{index}"), item, way_out),
+            }
+        }
+        (parsed.len() == items.len()).then_some(parsed)
+    }
+
+    /// Takes `key` if it is this word; anything else is left for another taker.
+    pub(crate) fn takes(&mut self, key: &str, word: &str) -> bool {
+        let is_it = self.table.get(key).and_then(Value::as_str) == Some(word);
+        if is_it {
+            self.take(key);
+        }
+        is_it
+    }
+
     /// A secret, given as text under `key` or as a file under `key_file`, whose last line break is cut.
     pub(crate) fn secret(&mut self, key: &str) -> Option<String> {
         let key_file = format!("{key}_file");

@@ -149,3 +149,12 @@ fn no_fault_ever_shows_a_secret() {
     let found = read(EDGE, &[("WATCHTREE_EDGE__CAMERAS__0__URL__PASSWORD", "hunter2")]).expect_err("it fits nowhere");
     assert!(!format!("{found} {found:?}").contains("hunter2"), "{found}");
 }
+
+#[test]
+fn no_camera_has_the_id_under_which_the_edge_tells_of_its_outbox() {
+    check(
+        "id = \"yard\"",
+        "id = \"outbox\"",
+        &["cameras.0.id is \"outbox\"; choose another: what the edge says of its outbox has this id"],
+    );
+}

@@ -1,7 +1,7 @@
 //! What comes out of a configuration that is right.
 
 use super::{EDGE, read};
-use config::{HostPort, LogFormat, Vars, edge_from, gpu_from};
+use config::{Gpus, HostPort, LogFormat, Vars, edge_from, gpu_from, relay_from};
 use protocol::Priority;
 use protocol::model::EngineKind;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn a_short_file_is_enough_and_the_rest_has_defaults() {
     assert_eq!(edge.node.http.to_string(), "127.0.0.1:9601");
     assert_eq!((edge.node.log, edge.node.log_level.as_str()), (LogFormat::Text, "info"));
     assert_eq!(edge.tls.key, PathBuf::from("/etc/watchtree/edge.key"));
-    assert_eq!(edge.link.relay, HostPort { host: "10.0.0.2".to_owned(), port: 7443 });
+    assert_eq!(edge.link.relay, [HostPort { host: "10.0.0.2".to_owned(), port: 7443 }]);
     assert_eq!((edge.outbox.entries_max.get(), edge.detect.frames_per_s), (1_000_000, 5.0));
     assert_eq!((edge.detect.deadline, edge.detect.score_min), (Duration::from_secs(1), 0.5));
     assert_eq!((edge.motion.threshold, edge.motion.cells_min), (18, 3));
@@ -47,7 +47,7 @@ fn the_environment_wins_over_the_file() {
         ],
     )
     .expect("it is right");
-    assert_eq!((edge.link.relay.to_string().as_str(), edge.motion.threshold), ("hub:1", 20));
+    assert_eq!((edge.link.relay[0].to_string().as_str(), edge.motion.threshold), ("hub:1", 20));
     assert_eq!((edge.detect.frames_per_s, edge.cameras[0].labels.join("+").as_str()), (2.5, "person+car"));
     assert_eq!(edge.cameras[0].source_url, "rtsp://10.0.0.9/live");
     assert_eq!(edge.cameras[1].id.as_str(), "gate");
@@ -100,4 +100,46 @@ fn a_gpu_node_lists_models_and_engines() {
         found.ends_with("batcher.batch_max is 0; use a whole number from 1 to 256; 1 turns batching off"),
         "{found}"
     );
+}
+
+#[test]
+fn a_relay_issues_certificates_if_it_is_told_where_the_authority_is() {
+    let text =
+        "[node]\nrole = \"relay\"\ndata_dir = \"data\"\n[tls]\nca = \"ca.pem\"\ncert = \"a.pem\"\nkey = \"a.key\"\n";
+    let read = |text: &str| relay_from(text, Path::new("/etc"), &Vars::new());
+    let plain = read(text).expect("it is right").enrol;
+    assert_eq!((plain.ca_dir, plain.certificate.as_secs()), (None, 24 * 3600));
+    let enrols = read(&format!("{text}[enrol]\nca_dir = \"ca\"\ncertificate_s = 20\n")).expect("it is right").enrol;
+    assert_eq!((enrols.ca_dir, enrols.certificate.as_secs()), (Some(PathBuf::from("/etc/ca")), 20));
+    let found = read(&format!("{text}[enrol]\ncertificate_s = 0\n")).expect_err("it is wrong").to_string();
+    assert!(found.starts_with("enrol.certificate_s is 0; use a whole number from 20 to"), "{found}");
+}
+
+#[test]
+fn an_edge_asks_one_gpu_node_several_or_those_that_its_relay_knows() {
+    let gpus =
+        |value: &str| read(&EDGE.replace("[link]", &format!("[link]\ngpu = {value}")), &[]).map(|edge| edge.link.gpu);
+    let at = |port| HostPort { host: "10.0.0.7".to_owned(), port };
+    assert_eq!(gpus("\"auto\"").expect("it is right"), Some(Gpus::Auto));
+    assert_eq!(gpus("\"10.0.0.7:1\"").expect("it is right"), Some(Gpus::These(vec![at(1)])));
+    let two = gpus("[\"10.0.0.7:1\", \"10.0.0.7:2\"]").expect("it is right");
+    assert_eq!(two, Some(Gpus::These(vec![at(1), at(2)])));
+    let found = gpus("\"automatic\"").expect_err("it is wrong").to_string();
+    assert_eq!(found, "link.gpu is \"automatic\"; use \"auto\", host:port, such as 10.0.0.2:7444, or a list of those");
+    let found = gpus("[\"10.0.0.7:1\", \"auto\"]").expect_err("it is wrong").to_string();
+    assert!(found.starts_with("link.gpu.1 is \"auto\"; use \"auto\", host:port"), "{found}");
+}
+
+#[test]
+fn core_nodes_link_to_several_relays() {
+    let text = EDGE[..EDGE.find("[[cameras]]").expect("it has cameras")].to_owned();
+    let list = "[\"10.0.0.2:7443\", \"10.0.0.3:7443\"]";
+    let gpu = text.replace("\"edge\"", "\"gpu\"").replace("\"10.0.0.2:7443\"", list);
+    let gpu = gpu + "[listen]\nadvertise = \"engine.example:7444\"\n";
+    let gpu = gpu_from(&gpu, Path::new("/etc"), &Vars::new()).expect("it is right");
+    assert_eq!(gpu.link.relay.len(), 2);
+    assert_eq!(gpu.advertise.expect("it is there").to_string(), "engine.example:7444");
+    let relay = text.replace("\"edge\"", "\"relay\"").replace("relay = \"10.0.0.2:7443\"", &format!("relays = {list}"));
+    let relay = relay_from(&relay, Path::new("/etc"), &Vars::new()).expect("it is right");
+    assert_eq!(relay.link.relays[1].to_string(), "10.0.0.3:7443");
 }

@@ -2,6 +2,7 @@
 
 use actors::inference::detect::Detect;
 use clap::{Args, Parser, Subcommand};
+use nodes::join::{self, JoinArgs};
 use nodes::launch::{self, NodeArgs};
 use nodes::trees;
 use protocol::model::EngineKind;
@@ -22,6 +23,9 @@ struct Cli {
 enum Command {
     /// Judge images and videos, and print each detection as a line of JSON
     Detect(DetectArgs),
+    /// Join a site with a token: make this box's key, and get its certificate
+    #[command(after_help = join::HELP)]
+    Join(JoinArgs),
 }
 
 #[derive(Args)]
@@ -48,8 +52,10 @@ fn engine(text: &str) -> Result<EngineKind, String> {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(Command::Detect(args)) = cli.command {
-        return detect(&args);
+    match cli.command {
+        Some(Command::Detect(args)) => return detect(&args),
+        Some(Command::Join(args)) => return join::run(&args, protocol::Role::Gpu),
+        None => {}
     }
     let Some(args) = cli.node else { unreachable!("clap asks for --config unless there is a subcommand") };
     let config = match launch::read_config(&args.config, config::gpu) {

@@ -1,8 +1,10 @@
 //! The command line: what can be asked, and the help that teaches it.
 
+mod enrol;
 mod files;
 mod supervise;
 
+pub use enrol::{RevokeArgs, RevokedArgs, TokenCommand, TokenCreateArgs};
 pub use files::{CaCommand, CaInitArgs, CaIssueArgs, ConfigCommand};
 pub use supervise::{FailuresArgs, FaultArg, InjectArgs, SteerArgs, TopArgs, TreeArgs};
 
@@ -19,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   watchtree ca init                               a new site: its certificate authority
   watchtree ca issue --role operator --name me    your own certificate
+  watchtree token create --role edge --name yard  let a new box in
   watchtree nodes                                 who is there, and who lacks what
   watchtree tree yard/cameras                     the cameras of the edge `yard`, and why one is down
   watchtree top                                   the same as a screen, with loads and rates
@@ -57,14 +60,18 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List the nodes: those asked, and those linked to them, and whether each does its job
+    /// List the nodes: the relays asked, and those linked to them, and how each is
     #[command(after_help = "\
-STATE is `self` for a node that was asked, else `linked` or `gone`; SINCE says for how long. READY is whether
-it does its job, and behind it what it lacks; `?` if it did not say.\n
+STATE is as the relay judges it: healthy, degraded or down, SINCE when, and below each line why. FREE is room
+on the disk with its data, CAMERAS those that see of all, SPOOL what waits there for the relay; SKEW shows
+where a clock is off by a second or more. On a narrow terminal MEM goes first, then CPU and RTT.
+A node that judges nobody, such as a gpu node or an older relay, lists who is linked, what each lacks, and
+whether it is READY.
+
 Examples:
   watchtree nodes
-  watchtree nodes --connect hub.example:7443,gpu.example:7444
-  watchtree nodes -o json | jq '.[] | select(.ready | not)'")]
+  watchtree nodes --connect hub.example:7443,hub-2.example:7443
+  watchtree nodes -o json | jq '.[] | select(.state != \"healthy\") | .node.name, .reasons'")]
     Nodes(NodesArgs),
     /// Draw every actor of every node: its state, restarts, and why it last failed
     #[command(after_help = "\
@@ -157,6 +164,28 @@ Examples:
     /// Print an edge's raw record, one JSON object a line
     #[command(hide = true)]
     Record(RecordArgs),
+    /// Print who may do what: every stream, message, request and HTTP route, by role
+    #[command(after_help = "\
+What is not listed is denied. `local` is whoever is on the node's machine, `stranger` who has no certificate.
+
+Examples:
+  watchtree roles
+  watchtree roles -o json | jq -r '.[] | select(.on.relay // [] | index(\"viewer\")) | .name'")]
+    Roles(RolesArgs),
+    /// Make tokens, with which new nodes join
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Put a node or a person out: its certificates are worth nothing from now on
+    #[command(after_help = "\
+Its connections are closed at once, on every core node, and it is refused from then on. A box that was revoked
+joins again with a new token. Only operators may. The node logs who did it.\n
+Examples:
+  watchtree revoke yard
+  watchtree revoke yard --role edge       where a gpu node is called yard too
+  watchtree revoke eve --role operator    somebody whose laptop was stolen")]
+    Revoke(RevokeArgs),
+    /// List who is revoked, since when, and by whom
+    Revoked(RevokedArgs),
     /// Make a certificate authority, and certificates
     #[command(subcommand)]
     Ca(CaCommand),
@@ -177,7 +206,11 @@ impl Command {
             | Self::Park(SteerArgs { output, .. })
             | Self::Resume(SteerArgs { output, .. })
             | Self::Inject(InjectArgs { steer: SteerArgs { output, .. }, .. })
-            | Self::Events(EventsArgs { output, .. }) => *output == Output::Json,
+            | Self::Token(TokenCommand::Create(TokenCreateArgs { output, .. }))
+            | Self::Revoke(RevokeArgs { output, .. })
+            | Self::Revoked(RevokedArgs { output, .. })
+            | Self::Events(EventsArgs { output, .. })
+            | Self::Roles(RolesArgs { output }) => *output == Output::Json,
             Self::Record(RecordArgs { output: RecordOutput::Json, .. }) => true,
             Self::Ca(_) | Self::Config(_) => false,
         }
@@ -205,6 +238,13 @@ pub struct NodesArgs {
     pub output: Output,
     #[command(flatten)]
     pub access: Access,
+}
+
+#[derive(Debug, Args)]
+pub struct RolesArgs {
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]

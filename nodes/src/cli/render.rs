@@ -10,6 +10,7 @@ pub(super) mod branches;
 pub(super) mod changes;
 pub(super) mod event;
 pub(super) mod failures;
+pub(super) mod fleet;
 pub(super) mod nodes;
 #[cfg(test)]
 pub(super) mod samples;
@@ -18,7 +19,7 @@ pub(super) mod time;
 pub(super) mod top;
 pub(super) mod tree;
 
-use table::{Cell, Table};
+pub(super) use table::{Cell, Table};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
@@ -65,8 +66,8 @@ impl Style {
 /// How an actor's or a node's state reads.
 pub(super) fn state_paint(state: &str) -> Paint {
     match state {
-        "running" | "ready" | "self" | "linked" => Paint::Good,
-        "starting" | "backoff" | "stopped" => Paint::Warning,
+        "running" | "ready" | "self" | "linked" | "healthy" => Paint::Good,
+        "starting" | "backoff" | "stopped" | "degraded" => Paint::Warning,
         _ => Paint::Bad,
     }
 }

@@ -1,5 +1,6 @@
 //! An edge: cameras, tracking, the outbox, links to a relay and a gpu node.
 
+use super::fleet;
 use super::spool::Spool;
 use super::terms::Terms;
 use crate::launch::Ground;
@@ -12,26 +13,35 @@ use actors::camera::slot::Slot;
 use actors::camera::watch::{Model, Watch};
 use actors::events::forwarder;
 use actors::events::outbox::Outbox;
+use actors::fabric::facts::Facts;
 use actors::fabric::link::Link;
 use actors::fabric::peers::Peers;
+use actors::fabric::renewal::{Issues, Renewal};
 use actors::fabric::site::Site;
 use actors::inference::asker::{self, Asker};
 use actors::inference::books::Journal;
+use actors::inference::chooser;
+use actors::telemetry::sampler::Sampler;
 use actors::tracking::tracker::TrackerSettings;
 use actors::tracking::{Tracking, TrackingSettings};
 use anyhow::anyhow;
-use config::{Camera, Edge};
+use config::{Camera, Edge, Gpus};
 use protocol::Role;
 use protocol::camera::Source;
-use protocol::transport::Endpoint;
+use protocol::transport::{Credentials, Endpoint};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use supervision::{Node, Tree};
 
+/// The links to gpu nodes and those who read their verdicts, by name.
+const PLACES: [(&str, &str); 2] = [("gpu-link", "asker"), ("gpu-standby", "asker-standby")];
+
 /// Inference on this edge, if a gpu node is configured.
 struct Inference {
-    link: Link,
+    gpus: Gpus,
+    /// To the two gpu nodes that are asked.
+    links: [Link; 2],
     asker: Asker,
     journal: Journal,
 }
@@ -53,8 +63,12 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
     }
     probe_outbox(&config, &ground, &outbox, &relay);
     probe_links(&ground, &relay, inference.as_ref());
+    let renewal = Renewal::new(ground.credentials.clone(), Issues::Relay(relay.connections()));
+    let certificate = renewal.clone();
+    ground.facts.health.shows("certificate", move || certificate.finding());
     let cameras = cameras(&config, &ground, &outbox, inference.as_ref(), &terms);
     let facts = ground.facts;
+    let sampler = sampler(&config, &facts, &ground.credentials, &relay, inference.as_ref());
     let site = Site { facts: facts.clone(), peers: Peers::default() };
     let http = Http::bind(config.node.http, site, ground.recorder, None)?;
     let queue = config.node.data_dir.join("outbox.redb");
@@ -75,17 +89,30 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
         terms.service("http", move |cx| http.clone().run(cx)),
         terms.store(outbox.child(queue, entries_max)),
         to_relay,
+        terms.service("renewal", move |cx| renewal.clone().run(cx)),
         forward,
     ];
+    children.extend(fleet::children(&terms, sampler, Peers::default()));
     let node = facts.node.name.clone();
-    if let Some(Inference { link, asker, journal }) = inference {
-        let books = asker.clone();
-        children.push(terms.service("gpu-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));
-        children.push(terms.service("asker", move |cx| asker.clone().run(cx)));
-        children.push(terms.service("books", move |cx| asker::keep_books(books.clone(), journal.clone(), cx)));
+    if let Some(inference) = inference {
+        children.extend(inference.children(&endpoint, &facts, &terms));
     }
     children.push(cameras.into());
     Ok(terms.tree(node, children))
+}
+
+fn sampler(
+    config: &Edge,
+    facts: &Facts,
+    credentials: &Credentials,
+    relay: &Link,
+    inference: Option<&Inference>,
+) -> Sampler {
+    let mut sampler = Sampler::new(facts.clone(), config.node.data_dir.clone(), credentials);
+    sampler.links = vec![relay.clone()];
+    let asker = inference.map(|inference| inference.asker.clone());
+    sampler.inference = asker.map(|asker| Arc::new(move || asker.figures()) as _);
+    sampler
 }
 
 /// An edge does its job while it can write down what happens, and while what it wrote has somewhere to go or room
@@ -104,22 +131,44 @@ fn probe_outbox(config: &Edge, ground: &Ground, outbox: &Outbox, relay: &Link) {
         let (outbox, relay, spool) = (outbox.clone(), relay.clone(), spool.clone());
         Box::pin(async move {
             let status = outbox.status().await.map_err(|error| format!("the outbox does not answer: {error}"))?;
-            spool.finding(&status, relay.finding(), Instant::now())
+            // Of the numbers between the two, those are no entries that a full outbox had to drop.
+            spool.finding(status.acked, outbox.waiting(), relay.finding(), Instant::now())
         })
     });
 }
 
 fn inference(config: &Edge, ground: &Ground) -> anyhow::Result<Option<Inference>> {
-    let Some(gpu) = &config.link.gpu else {
+    let Some(gpus) = &config.link.gpu else {
         tracing::warn!("link.gpu is not set: cameras report motion alone, without labels");
         return Ok(None);
     };
-    let link = Link::new(gpu.clone(), Role::Gpu);
-    let asker = Asker::new(ground.facts.boot, ground.facts.node.to_string(), link.clone());
+    // Whom they dial, the chooser says.
+    let links = ["gpu", "gpu-standby"].map(|label| Link::labelled(Vec::new(), Role::Gpu, label));
+    let asker = Asker::new(ground.facts.boot, ground.facts.node.to_string(), links.clone());
     let dir = &config.node.data_dir;
     let unreadable = |why| anyhow!("{}: {why}; let this user read and write it", dir.join("askers.json").display());
     let journal = Journal::open(dir).map_err(unreadable)?;
-    Ok(Some(Inference { link, asker, journal }))
+    Ok(Some(Inference { gpus: gpus.clone(), links, asker, journal }))
+}
+
+impl Inference {
+    /// Links to two gpu nodes, who reads their verdicts, and who chooses them.
+    fn children(self, endpoint: &Endpoint, facts: &Facts, terms: &Terms) -> Vec<Node> {
+        let Self { gpus, links, asker, journal } = self;
+        let (chosen, books) = (links.clone(), asker.clone());
+        let mut children = Vec::new();
+        for (place, (link, names)) in links.into_iter().zip(PLACES).enumerate() {
+            let (endpoint, facts, asker) = (endpoint.clone(), facts.clone(), asker.clone());
+            let link = terms.service("gpu-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx));
+            let asker = terms.service("asker", move |cx| asker.clone().run(place, cx));
+            children.extend([link.named(names.0), asker.named(names.1)]);
+        }
+        let facts = facts.clone();
+        let choose = move |cx| chooser::keep(gpus.clone(), chosen.clone(), asker.clone(), facts.clone(), cx);
+        children.push(terms.service("chooser", choose));
+        children.push(terms.service("books", move |cx| asker::keep_books(books.clone(), journal.clone(), cx)));
+        children
+    }
 }
 
 fn probe_links(ground: &Ground, relay: &Link, inference: Option<&Inference>) {
@@ -127,9 +176,13 @@ fn probe_links(ground: &Ground, relay: &Link, inference: Option<&Inference>) {
     // An edge works for days without its relay: the outbox keeps what happened.
     ground.facts.health.shows("relay-link", move || relay.finding());
     match inference {
-        Some(Inference { link, .. }) => {
-            let link = link.clone();
-            ground.facts.health.shows("gpu-link", move || link.finding());
+        Some(Inference { gpus, links, .. }) => {
+            // One address has no standby.
+            let count = if matches!(gpus, Gpus::These(addrs) if addrs.len() == 1) { 1 } else { links.len() };
+            for (link, (name, _)) in links.iter().take(count).zip(PLACES) {
+                let link = link.clone();
+                ground.facts.health.shows(name, move || link.finding());
+            }
         }
         None => ground.facts.health.shows("detection", || Ok("motion alone: link.gpu is not set".to_owned())),
     }

@@ -1,20 +1,25 @@
 //! A gpu node: models in ports, fed by the frames of many edges. Works on a CPU too.
 
+use super::fleet;
+use super::links::{Links, core};
 use super::terms::Terms;
 use crate::launch::Ground;
 use actors::api::http::Http;
+use actors::api::https::Https;
 use actors::api::{health, readiness};
+use actors::fabric::enrolment::Enrolment;
 use actors::fabric::gateway::{Gateway, Served};
-use actors::fabric::link::Link;
 use actors::fabric::peers::Peers;
+use actors::fabric::renewal::{Issues, Renewal};
 use actors::fabric::site::Site;
 use actors::inference::batcher::{BatcherSettings, PER_CAMERA_FRAMES_MAX};
 use actors::inference::books::Books;
 use actors::inference::desk::Desk;
+use actors::inference::load::LoadMeter;
 use actors::inference::pool::{Models, Pool};
 use actors::inference::worker::Worker;
+use actors::telemetry::sampler::Sampler;
 use config::{Gpu, ModelEntry};
-use protocol::Role;
 use protocol::model::{MockCost, ModelSpec};
 use protocol::transport::Endpoint;
 use std::sync::Arc;
@@ -43,32 +48,60 @@ pub fn tree(config: Gpu, mut ground: Ground) -> anyhow::Result<Tree> {
     probe_pools(&ground, &config.models, &pools);
     let count = peers.clone();
     ground.facts.health.shows_nodes(move || count.checks());
+    ground.shows_actor("enrolment");
+    let enrolment = Enrolment::new(&ground.credentials, None);
+    let core = core(&ground, &enrolment);
+    ground.facts.core = Some(core.clone());
+    ground.shows_actor("core");
+    let addr = config.advertise.map_or(format!(":{}", endpoint.local_addr()?.port()), |addr| addr.to_string());
+    let meter = LoadMeter::new(ground.facts.node.clone(), ground.facts.boot, addr, pools.clone());
+    let links = Links::to_relays(&config.link.relay, &ground);
     let facts = ground.facts.clone();
+    let sampler = sampler(&config.node, &ground, &models, &links);
+    let [fleet, telemetry] = fleet::children(&terms, sampler, peers.clone());
     let site = Site { facts: facts.clone(), peers };
-    let served = Served { site: site.clone(), store: None, desk: Some(Desk { models, books }) };
+    let desk = Some(Desk { models, books });
+    let served = Served { site: site.clone(), store: None, desk, enrolment: Some(enrolment.clone()) };
     let gateway = Gateway::new(endpoint.clone(), served);
     let http = Http::bind(config.node.http, site, ground.recorder.clone(), None)?;
+    let https = config.listen.https.map(|addr| Https::bind(addr, &ground.credentials, http.clone())).transpose()?;
     let workers = config.models.iter().zip(specs).zip(pools);
     let workers = workers.flat_map(|((entry, spec), pool)| workers_of(entry, spec, pool, &ground, &terms)).collect();
     let (told, notify, proxies) = (facts.health.clone(), ground.notify.clone(), gateway.clone());
+    let fabric = config.node.data_dir.join("fabric.redb");
     let mut children = vec![
         // What is said to the manager of this process is said as long as anything runs.
         terms.service("health", move |cx| readiness::keep(told.clone(), notify.clone(), cx)),
         terms.service("http", move |cx| http.clone().run(cx)),
+        fleet,
+        telemetry,
         terms.tree("workers", workers).into(),
+        // Ahead of the gateway: who is revoked is known before anybody comes in.
+        terms.store(enrolment.child(fabric)),
         // Ahead of the gateway: it says goodbye to all peers at once, and then their proxies end.
         proxies.peers(terms.intensity()),
         proxies.echo(),
         terms.service("gateway", move |cx| gateway.clone().run(cx)),
     ];
-    let node = facts.node.name.clone();
-    if let Some(relay) = config.link.relay {
-        let link = Link::new(relay, Role::Relay);
-        let probe = link.clone();
-        ground.facts.health.shows("relay-link", move || probe.finding());
-        children.push(terms.service("relay-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)));
+    if let Some(https) = https {
+        children.push(terms.service("https", move |cx| https.clone().run(cx)));
     }
+    let (node, health) = (facts.node.name.clone(), facts.health.clone());
+    let issues = links.first().map_or(Issues::Nobody, Issues::Relay);
+    let renewal = Renewal::new(ground.credentials, issues);
+    let certificate = renewal.clone();
+    health.shows("certificate", move || certificate.finding());
+    children.push(terms.service("renewal", move |cx| renewal.clone().run(cx)));
+    children.extend(links.children(core, Some(Arc::new(move || meter.read())), &endpoint, &facts, &terms));
     Ok(terms.tree(node, children))
+}
+
+fn sampler(node: &config::Node, ground: &Ground, models: &Models, links: &Links) -> Sampler {
+    let mut sampler = Sampler::new(ground.facts.clone(), node.data_dir.clone(), &ground.credentials);
+    let figures = models.clone();
+    sampler.inference = Some(Arc::new(move || figures.figures()));
+    sampler.links = links.all();
+    sampler
 }
 
 /// Those who judge for one model.

@@ -1,13 +1,12 @@
 //! Spool: whether what an edge wrote down has somewhere to go, or room to wait.
 //!
-//!   outbox ──accepted, acked──▶ [spool] ──▶ health
-//!   link ──up, or why not─────▶
+//!   outbox ──waiting, acked──▶ [spool] ──▶ health
+//!   link ──up, or why not────▶
 //!
 //! A link that is up is not a relay that records: its disk may be full, or the forwarder parked. Only what is
 //! acknowledged has gone.
 
 use actors::api::health::Finding;
-use protocol::admin::OutboxStatus;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,9 +34,8 @@ impl Spool {
     }
 
     /// Looked at again and again, so that it is seen how the outbox drains.
-    pub fn finding(&self, outbox: &OutboxStatus, link: Finding, now: Instant) -> Finding {
-        let drains = self.drains(outbox.acked, now);
-        let (waiting, max) = (outbox.accepted.saturating_sub(outbox.acked), self.entries_max);
+    pub fn finding(&self, acked: u64, waiting: u64, link: Finding, now: Instant) -> Finding {
+        let (drains, max) = (self.drains(acked, now), self.entries_max);
         let full = u128::from(waiting) * 100 / u128::from(max.max(1));
         let nearly = format!("the outbox is {full} % full ({waiting} of {max} entries)");
         match link {
@@ -75,9 +73,8 @@ mod tests {
         let (spool, began) = (Spool::new(100), Instant::now());
         assert_eq!(course.len(), wanted.len());
         for ((at_s, acked, waiting), wanted) in course.iter().zip(wanted) {
-            let outbox = OutboxStatus { epoch: protocol::Epoch(7), accepted: acked + waiting, acked: *acked };
             let link = if linked { Ok("linked".to_owned()) } else { Err("no route".to_owned()) };
-            let found = spool.finding(&outbox, link, began + Duration::from_secs(*at_s));
+            let found = spool.finding(*acked, *waiting, link, began + Duration::from_secs(*at_s));
             match (&found, wanted) {
                 (Ok(text), Ok(part)) | (Err(text), Err(part)) if text.contains(part) => {}
                 _ => panic!("at {at_s} s it is {found:?} and not {wanted:?}"),

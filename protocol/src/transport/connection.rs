@@ -7,7 +7,8 @@ use super::settings::Version;
 use super::{CloseCode, Lost, PendingFrame};
 use crate::datagram::Datagram;
 use crate::link::Open;
-use crate::{FrameHeader, Identity};
+use crate::revoked::Revoked;
+use crate::{Certificate, FrameHeader, Identity};
 use quinn::ConnectionError;
 use rustls::pki_types::CertificateDer;
 use std::fmt;
@@ -20,8 +21,9 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Connection {
     quic: quinn::Connection,
-    peer: Arc<Identity>,
+    peer: Arc<Certificate>,
     version: Version,
+    revoked: Revoked,
     /// What this side said when it closed: QUIC remembers only the peer's words.
     closed_as: Arc<OnceLock<String>>,
     /// Frames sent so far.
@@ -30,16 +32,17 @@ pub struct Connection {
 
 impl Connection {
     /// Takes a verified connection; one without an identity is closed, and the error says why.
-    pub(super) fn new(quic: quinn::Connection) -> Result<Self, String> {
+    pub(super) fn new(quic: quinn::Connection, revoked: Revoked) -> Result<Self, String> {
         let certificates = quic.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-        let identity = match certificates.as_deref().and_then(|chain| chain.first()) {
-            Some(certificate) => Identity::from_certificate(certificate).map_err(|e| e.to_string()),
+        let peer = match certificates.as_deref().and_then(|chain| chain.first()) {
+            Some(certificate) => Certificate::read(certificate).map_err(|e| e.to_string()),
+            // Without one a box may join and do nothing else.
             None => Err("it presented no certificate; issue one from our CA".to_owned()),
         };
-        match identity.and_then(|peer| Ok((peer, negotiated(&quic)?))) {
+        match peer.and_then(|peer| Ok((Arc::new(peer), negotiated(&quic)?))) {
             Ok((peer, version)) => {
-                let (peer, closed_as, frames) = (Arc::new(peer), Arc::default(), Arc::default());
-                Ok(Self { quic, peer, version, closed_as, frames })
+                let (closed_as, frames) = (Arc::default(), Arc::default());
+                Ok(Self { quic, peer, version, revoked, closed_as, frames })
             }
             Err(why) => {
                 quic.close(CloseCode::Refused.on_wire(), why.as_bytes());
@@ -50,7 +53,18 @@ impl Connection {
 
     /// Who the peer is, from its certificate.
     pub fn peer(&self) -> &Identity {
+        &self.peer.who
+    }
+
+    /// What the peer showed.
+    pub fn certificate(&self) -> &Certificate {
         &self.peer
+    }
+
+    /// Waits until the peer's certificate is worth nothing any more, and says why: it was revoked, or it ended longer
+    /// ago than clocks may be apart. Cancel-safe. Who watches a connection closes it then as [`CloseCode::Refused`].
+    pub async fn distrusted(&self) -> String {
+        self.peer.distrusted(&self.revoked).await
     }
 
     /// What both sides speak.
@@ -178,6 +192,6 @@ pub(super) fn stream_priority(open: &Open) -> i32 {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Connection({} at {})", self.peer, self.remote_addr())
+        write!(f, "Connection({} at {})", self.peer(), self.remote_addr())
     }
 }

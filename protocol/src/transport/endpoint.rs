@@ -1,14 +1,16 @@
 //! One UDP socket: where others reach this node, and from where it dials.
 
 use super::connection::Connection;
+use super::join::Joining;
 use super::reason::{Ending, ending};
 use super::settings::{self, HANDSHAKE_WITHIN, HANDSHAKES_MAX};
 use super::{CloseCode, Credentials};
+use crate::revoked::Revoked;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 #[derive(Debug, thiserror::Error)]
@@ -38,9 +40,15 @@ pub enum Refusal {
 pub struct Endpoint {
     pub(super) quic: quinn::Endpoint,
     handshakes: Arc<Semaphore>,
+    pub(super) credentials: Credentials,
 }
 
 impl Endpoint {
+    /// Moves when this node has a renewed certificate: connections made before show the old one.
+    pub fn renewed(&self) -> watch::Receiver<u64> {
+        self.credentials.renewed()
+    }
+
     /// Accepts peers on `addr`; can dial as well.
     pub fn listen(addr: SocketAddr, credentials: &Credentials) -> Result<Self, TransportError> {
         let crypto = QuicServerConfig::try_from(credentials.server.clone())
@@ -61,7 +69,8 @@ impl Endpoint {
     fn on(socket: UdpSocket, server: Option<ServerConfig>, credentials: &Credentials) -> std::io::Result<Self> {
         let mut quic = quinn::Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))?;
         quic.set_default_client_config(client_config(credentials));
-        Ok(Self { quic, handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)) })
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        Ok(Self { quic, handshakes, credentials: credentials.clone() })
     }
 
     /// The same socket, for another identity to dial from.
@@ -77,7 +86,7 @@ impl Endpoint {
         loop {
             let quic = self.quic.accept().await?;
             match self.handshakes.clone().try_acquire_owned() {
-                Ok(permit) => return Some(Incoming { quic, permit }),
+                Ok(permit) => return Some(Incoming { quic, revoked: self.credentials.revoked().clone(), permit }),
                 Err(_) => {
                     tracing::warn!(from = %quic.remote_address(), "turned away: {HANDSHAKES_MAX} handshakes under way");
                     quic.refuse();
@@ -112,6 +121,7 @@ fn client_config(credentials: &Credentials) -> ClientConfig {
 /// A peer that knocked and has proved nothing yet.
 pub struct Incoming {
     quic: quinn::Incoming,
+    revoked: Revoked,
     permit: OwnedSemaphorePermit,
 }
 
@@ -125,8 +135,19 @@ impl Incoming {
         self.quic.refuse();
     }
 
-    /// Verifies the peer's certificate and reads its identity, within [`HANDSHAKE_WITHIN`].
+    /// Verifies the peer's certificate and reads its identity, within [`HANDSHAKE_WITHIN`]. Who has none is refused.
     pub async fn establish(self) -> Result<Connection, Refusal> {
+        match self.arrive().await? {
+            Arrival::Peer(connection) => Ok(connection),
+            Arrival::Joining(joining) => {
+                let why = "this node takes nobody in; name a relay".to_owned();
+                Err(Refusal::Refused { from: joining.remote_addr(), why })
+            }
+        }
+    }
+
+    /// As [`Self::establish`], where a box that has no certificate may come to join.
+    pub async fn arrive(self) -> Result<Arrival, Refusal> {
         let from = self.remote_addr();
         let _held_until_done = self.permit;
         let connecting = self.quic.accept().map_err(|e| refusal(from, ending(&e)))?;
@@ -138,8 +159,20 @@ impl Incoming {
                 return Err(Refusal::Unfinished { from, why });
             }
         };
-        Connection::new(quic).map_err(|why| Refusal::Refused { from, why })
+        if Joining::is_meant(&quic) {
+            return Ok(Arrival::Joining(Joining::new(quic)));
+        }
+        let connection = Connection::new(quic, self.revoked);
+        connection.map(Arrival::Peer).map_err(|why| Refusal::Refused { from, why })
     }
+}
+
+/// Who has come in.
+pub enum Arrival {
+    /// With a certificate that is believed.
+    Peer(Connection),
+    /// Without one that counts: it may ask to be taken in, and do nothing else.
+    Joining(Joining),
 }
 
 fn refusal(from: SocketAddr, ending: Ending) -> Refusal {

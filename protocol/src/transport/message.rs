@@ -234,7 +234,7 @@ impl PendingStream {
         Self { send, rx: Rx::new(recv) }
     }
 
-    /// Reads what the stream is for, within [`OPEN_WITHIN`]. Ask [`crate::link::may_open`] before anything else.
+    /// Reads what the stream is for, within [`OPEN_WITHIN`]. Ask [`crate::roles::check`] before anything else.
     pub async fn open(mut self) -> Result<(Open, Tx, Rx), StreamRefusal> {
         let first = tokio::time::timeout(OPEN_WITHIN, self.rx.recv_within::<Open, OPEN_BYTES_MAX>()).await;
         let why = match first {

@@ -108,6 +108,11 @@ fn certificate_fault(alert: u8, reason: &str, whose: Whose) -> String {
         48 | 51 => format!("{its} certificate is not signed by {ca}; issue one from that CA"),
         // certificate_expired, which also covers "not yet valid"
         45 => format!("{its} certificate has expired or is not yet valid; issue a new one, or check both clocks"),
+        // certificate_revoked
+        44 => {
+            let node = if whose == Whose::Ours { "this node" } else { "it" };
+            format!("{its} certificate is revoked; enrol {node} again with a new token")
+        }
         // bad_certificate
         42 => match role_in(reason) {
             Some(role) => format!("{its} certificate is for the role {role}; check the address, or issue another"),

@@ -1,8 +1,10 @@
 //! The CA's files, and what loading credentials refuses.
 
 use crate::site::{DAY, Site};
+use protocol::ca::Authority;
+use protocol::csr::Csr;
 use protocol::transport::{Credentials, TlsFiles};
-use protocol::{Identity, ca};
+use protocol::{Identity, Timestamp, ca};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::os::unix::fs::PermissionsExt;
@@ -147,10 +149,77 @@ fn a_ca_certificate_is_no_nodes_certificate() {
     assert!(error.contains("carries 0 watchtree identities"), "{error}");
 }
 
-#[tokio::test]
-async fn an_expired_certificate_is_refused_at_load() {
+#[test]
+fn an_expired_certificate_is_refused_at_load() {
     let site = Site::new("test");
-    let (files, _) = site.expired("main/edge/yard").await;
+    let (files, _) = site.expired("main/edge/yard");
     let error = refused(&files);
     assert!(error.contains("yard.pem has expired; issue a new one"), "{error}");
+}
+
+#[test]
+fn a_node_that_has_other_work_loads_a_certificate_that_has_ended_and_nothing_worse() {
+    let (site, other) = (Site::new("test"), Site::new("test"));
+    let (files, _) = site.expired("main/edge/yard");
+    let credentials = Credentials::load_even_if_ended(&files).expect("it is in order but for its end");
+    assert!(credentials.certificate().until < Timestamp::now());
+    let foreign = TlsFiles { ca: other.ca_dir().join("ca.pem"), ..files };
+    let refused = Credentials::load_even_if_ended(&foreign).expect_err("another CA").to_string();
+    assert!(refused.contains("is not signed by"), "{refused}");
+}
+
+#[test]
+fn a_certificate_says_when_it_was_issued_and_until_when_it_is_good() {
+    let site = Site::new("test");
+    let before = Timestamp::now();
+    let credentials = site.credentials("main/edge/yard");
+    let certificate = credentials.certificate();
+    // Certificates count in seconds.
+    let second = Duration::from_secs(1);
+    assert!(certificate.issued >= before.minus(second) && certificate.issued <= Timestamp::now(), "{certificate:?}");
+    assert_eq!(certificate.life(), DAY);
+}
+
+/// Asks for the next certificate of `credentials` and signs it for `who`.
+fn next(site: &Site, credentials: &Credentials, who: &str) -> String {
+    let csr = Csr::read(&credentials.request().expect("a request")).expect("is read");
+    let authority = Authority::load(&site.ca_dir()).expect("a CA");
+    authority.sign(&who.parse().expect("an identity"), &csr, None, DAY / 2).expect("is signed")
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_by_all_clones() {
+    let site = Site::new("test");
+    let credentials = site.credentials("main/edge/yard");
+    let (clone, renewed) = (credentials.clone(), credentials.renewed());
+    credentials.renew(&next(&site, &credentials, "main/edge/yard")).expect("is in order");
+    assert_eq!((clone.certificate().life(), *renewed.borrow()), (DAY / 2, 1));
+}
+
+#[test]
+fn a_certificate_of_another_node_key_or_ca_is_not_taken() {
+    let (site, other) = (Site::new("test"), Site::new("test"));
+    let (yard, gate) = (site.credentials("main/edge/yard"), site.credentials("main/edge/gate"));
+    for (certificate, why) in [
+        (next(&site, &yard, "main/edge/gate"), "is of main/edge/gate, and this node is main/edge/yard"),
+        (next(&site, &gate, "main/edge/yard"), "is not the key to"),
+        (next(&other, &yard, "main/edge/yard"), "is not signed by"),
+        ("no certificate".to_owned(), "no PEM certificate"),
+    ] {
+        let refused = yard.renew(&certificate).expect_err(why).to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    assert_eq!((yard.certificate().life(), *yard.renewed().borrow()), (DAY, 0), "it shows what it had");
+}
+
+#[test]
+fn a_certificate_can_be_issued_after_a_moment_that_is_still_to_come() {
+    let site = Site::new("test");
+    let credentials = site.credentials("main/edge/yard");
+    let csr = Csr::read(&credentials.request().expect("a request")).expect("is read");
+    let later = Timestamp::now().plus(Duration::from_secs(5));
+    let who = credentials.identity();
+    let signed = Authority::load(&site.ca_dir()).expect("a CA").sign(who, &csr, Some(later), DAY).expect("is signed");
+    credentials.renew(&signed).expect("it is good at once");
+    assert!(later.since(credentials.certificate().issued) < Duration::from_secs(1));
 }

@@ -22,12 +22,12 @@ async fn a_peer_without_a_certificate_is_told_so() {
     let peer = raw::connect(&ca, None, "relay.watchtree", relay.port, b"watchtree/2").await;
     let refusal = relay.refusal().await;
     assert!(refusal.contains("was refused: it presented no certificate; issue one from our CA"), "{refusal}");
-    // TLS 1.3: the client may have been let through before the server looked.
+    // Refused after the handshake: a box that joins comes without one.
     let told = match peer {
         Ok(peer) => within(peer.connection.closed()).await,
         Err(error) => error,
     };
-    assert!(told.to_string().contains("error 116"), "{told}");
+    assert!(told.to_string().contains("it presented no certificate; issue one from our CA"), "{told}");
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn an_edge_cannot_pass_for_a_relay() {
 async fn an_expired_dialler_hears_of_it_from_dial() {
     let site = Site::new("test");
     let mut relay = Listener::start(&site.credentials("main/relay/hub"));
-    let (_, yard) = site.expired("main/edge/yard").await;
+    let (_, yard) = site.expired("main/edge/yard");
     let error = dial(&yard, relay.port, Role::Relay).await.expect_err("expired");
     assert!(matches!(error, DialError::RefusedByPeer { .. }), "{error:?}");
     assert!(error.to_string().contains("refused us: our certificate has expired or is not yet valid"), "{error}");
@@ -88,7 +88,7 @@ async fn an_expired_dialler_hears_of_it_from_dial() {
 #[tokio::test]
 async fn an_expired_listener_is_not_trusted() {
     let site = Site::new("test");
-    let (_, hub) = site.expired("main/relay/hub").await;
+    let (_, hub) = site.expired("main/relay/hub");
     let relay = Listener::start(&hub);
     let error = dial(&site.credentials("main/edge/yard"), relay.port, Role::Relay).await.expect_err("expired");
     assert!(matches!(error, DialError::WrongCertificate { .. }), "{error:?}");

@@ -2,9 +2,13 @@
 
 mod certificates;
 mod datagrams;
+mod dialling;
 mod frames;
 mod handshake;
+mod join;
 mod raw;
 mod role_table;
 mod site;
+mod spelled_out;
 mod streams;
+mod trust;

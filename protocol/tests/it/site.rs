@@ -1,7 +1,7 @@
 //! A CA, certificates and endpoints for one test.
 
-use protocol::transport::{Connection, CredentialError, Credentials, DialError, Endpoint, Refusal, TlsFiles};
-use protocol::{Identity, Role, ca};
+use protocol::transport::{CLOCK_SKEW_TOLERATED, Connection, Credentials, DialError, Endpoint, Refusal, TlsFiles};
+use protocol::{Identity, Role, Timestamp, ca};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,9 +34,13 @@ impl Site {
     }
 
     fn issue_into(&self, dir: &Path, who: &str, valid: Duration) -> TlsFiles {
+        self.issue_at(dir, who, Timestamp::now(), valid)
+    }
+
+    fn issue_at(&self, dir: &Path, who: &str, issued: Timestamp, valid: Duration) -> TlsFiles {
         let who: Identity = who.parse().expect("an identity");
         let out = dir.join(who.role.as_str());
-        let issued = ca::issue(&self.ca_dir(), &out, &who, valid).expect("a certificate");
+        let issued = ca::issue_at(&self.ca_dir(), &out, &who, issued, valid).expect("a certificate");
         TlsFiles { ca: self.ca_dir().join("ca.pem"), cert: issued.cert, key: issued.key }
     }
 
@@ -44,20 +48,26 @@ impl Site {
         Credentials::load(&self.issue(who, DAY)).expect("credentials")
     }
 
-    /// Credentials that were loaded while they were good and have expired since, and their files.
-    pub async fn expired(&self, who: &str) -> (TlsFiles, Credentials) {
-        // A machine that stands still between the two may find the first ones too old to load.
-        let lives = [2, 4, 8, 16];
-        let loaded = lives.iter().find_map(|seconds| {
-            let dir = self.dir.path().join(format!("for-{seconds}-s"));
-            let files = self.issue_into(&dir, who, Duration::from_secs(*seconds));
-            Credentials::load(&files).ok().map(|credentials| (files, credentials))
-        });
-        let (files, credentials) = loaded.expect("one of them is valid for long enough");
-        while !matches!(Credentials::load(&files), Err(CredentialError::Expired(_))) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    /// Those of a node whose certificate ended so long ago, as it has them that has run since before that.
+    pub fn ended(&self, who: &str, ago: Duration) -> (TlsFiles, Credentials) {
+        let dir = tempfile::tempdir_in(&self.dir).expect("a directory").keep();
+        let issued = Timestamp::now().minus(DAY + ago);
+        let files = self.issue_at(&dir, who, issued, DAY);
+        let credentials = Credentials::load_at(&files, issued).expect("they were good then");
         (files, credentials)
+    }
+
+    /// Those of a node whose certificate begins only so much later, as it has them whose clock is ahead.
+    pub fn begins(&self, who: &str, later: Duration) -> Credentials {
+        let dir = tempfile::tempdir_in(&self.dir).expect("a directory").keep();
+        // What is issued at a time has begun an hour before.
+        let issued = Timestamp::now().plus(Duration::from_secs(3600) + later);
+        let files = self.issue_at(&dir, who, issued, DAY);
+        Credentials::load_at(&files, issued).expect("they will be good then")
+    }
+
+    pub fn expired(&self, who: &str) -> (TlsFiles, Credentials) {
+        self.ended(who, 2 * CLOCK_SKEW_TOLERATED)
     }
 }
 

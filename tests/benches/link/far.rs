@@ -78,7 +78,7 @@ async fn relay(dir: &Path) -> Result<(Root, Peers, u16), String> {
     let port = endpoint.local_addr().map_err(|error| error.to_string())?.port();
     let (peers, roll) = (Peers::default(), facts.roll.clone());
     let site = Site { facts, peers: peers.clone() };
-    let gateway = Gateway::new(endpoint, Served { site, store: None, desk: None });
+    let gateway = Gateway::new(endpoint, Served { site, store: None, desk: None, enrolment: None });
     let intensity = Intensity { restarts: 3, within: Duration::from_secs(60) };
     let children =
         vec![gateway.peers(intensity), gateway.echo(), service("gateway", move |cx| gateway.clone().run(cx))];

@@ -5,7 +5,7 @@
 use super::witness::Accepted;
 use protocol::admin::RecordedEvent;
 use protocol::frame::{Ledger, LedgerState};
-use protocol::{Entry, EventId, Phase};
+use protocol::{CameraId, Entry, EventId, Phase};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One outbox's entries on the record: each that was accepted once, in order, and nothing else.
@@ -47,6 +47,20 @@ fn order_faults(entries: &[Entry]) -> Vec<String> {
             }
             Some(_) if phase == Phase::Start => faults.push(format!("seq {seq}: event {id} starts twice")),
             Some(_) => {}
+        }
+    }
+    faults
+}
+
+/// One camera's events come on the record in the order in which they were seen. The end of one is told later than it
+/// was seen, and in between is what was seen meanwhile.
+pub fn camera_order_faults(entries: &[Entry]) -> Vec<String> {
+    let mut last: BTreeMap<&CameraId, &Entry> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.event.phase != Phase::End) {
+        let camera = &entry.event.camera;
+        if let Some(before) = last.insert(camera, entry).filter(|before| before.event.end > entry.event.end) {
+            faults.push(format!("{camera} is out of order: seq {} was seen after seq {}", before.seq, entry.seq));
         }
     }
     faults
@@ -167,6 +181,17 @@ mod tests {
         let mut stepped = sound();
         stepped[1].event.revision = 0;
         check(&stepped, 5, "goes from revision 0 to 0");
+    }
+
+    #[test]
+    fn what_a_camera_saw_earlier_is_not_recorded_later_but_for_ends() {
+        let mut entries = sound();
+        assert_eq!(camera_order_faults(&entries), [""; 0]);
+        let earlier = Timestamp::from_micros(0);
+        entries[3].event.end = earlier;
+        assert_eq!(camera_order_faults(&entries), [""; 0], "an end");
+        entries[1].event.end = earlier;
+        assert!(camera_order_faults(&entries)[0].contains("yard is out of order: seq 1 was seen after seq 2"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Asks a relay as an operator: the admin RPC over QUIC, with an operator's certificate.
 
-use protocol::admin::{EventFilter, NodeSnapshot, RecordedEvent, Reply, Request};
+use protocol::admin::{EventFilter, NodeLine, NodeSnapshot, RecordedEvent, Reply, Request};
 use protocol::link::Open;
 use protocol::transport::{Connection, Credentials, Endpoint, Rx, TlsFiles, Tx};
 use protocol::{Act, Entry, Epoch, Role};
@@ -68,6 +68,15 @@ impl Operator {
             _ => None,
         };
         Ok(replies.into_iter().filter_map(event).collect())
+    }
+
+    /// The relay, and those that are or were linked to it.
+    pub async fn nodes(&self) -> Result<Vec<NodeLine>, String> {
+        let nodes = |reply| match reply {
+            Reply::Nodes(nodes) => nodes,
+            _ => Vec::new(),
+        };
+        Ok(self.ask(Request::Nodes).await?.into_iter().flat_map(nodes).collect())
     }
 
     /// The relay's tree, and those of the nodes linked to it.

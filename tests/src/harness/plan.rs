@@ -3,7 +3,8 @@
 //!   Plan::new(SEED).relay("hub").gpu("engine", &["squares"]).edge("yard").camera("yard", "front-door", url).start()
 
 use super::node::touch;
-use super::{Cluster, Node, Place, ports, programs, witness};
+use super::{Cluster, ImpairedLink, Node, Place, ports, programs, witness};
+use crate::impairment::{Conditions, Proxy};
 use protocol::{Identity, Role, TenantId, ca};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ pub struct Plan {
     seed: u64,
     place: Place,
     nodes: Vec<Planned>,
+    links: Vec<ImpairedLink>,
 }
 
 struct Planned {
@@ -27,6 +29,8 @@ struct Planned {
     quic_port: Option<u16>,
     config: Table,
     environment: Vec<(String, String)>,
+    /// Started by the test itself, when it is time.
+    later: bool,
 }
 
 impl Plan {
@@ -44,7 +48,7 @@ impl Plan {
 
     fn at(seed: u64, place: Place) -> Self {
         ca::init(&place.path().join("ca"), "a throw-away site").expect("a CA fits into an empty directory");
-        let plan = Self { seed, place, nodes: Vec::new() };
+        let plan = Self { seed, place, nodes: Vec::new(), links: Vec::new() };
         plan.certificate("ca", "operator", Role::Operator);
         plan
     }
@@ -104,23 +108,44 @@ impl Plan {
         self
     }
 
+    /// Puts a bad network on a node's link: `key` names the address that it dials, which must have been set, as
+    /// `link.relay`. [`Cluster::link`] changes it at run time.
+    pub fn impaired(mut self, node: &str, key: &str, conditions: impl Into<Conditions>) -> Self {
+        let config = &mut self.planned(node).config;
+        let dialled = get(config, key).unwrap_or_else(|| panic!("{node} has no address at {key}"));
+        let upstream = dialled.parse().unwrap_or_else(|e| panic!("{key} of {node} is {dialled}: {e}"));
+        // Each link has a seed of its own, so that links have nothing in common.
+        let seed = self.seed.wrapping_add(self.links.len() as u64);
+        let proxy = Proxy::start(upstream, conditions, seed).expect("loopback has a free port");
+        let addr = proxy.addr().to_string();
+        self.links.push(ImpairedLink { node: node.to_owned(), key: key.to_owned(), proxy });
+        self.set(node, key, addr)
+    }
+
     pub fn environment(mut self, node: &str, name: &str, value: &str) -> Self {
         self.planned(node).environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
+    /// Leaves a node for later: `Node::start` starts it.
+    pub fn later(mut self, node: &str) -> Self {
+        self.planned(node).later = true;
+        self
+    }
+
     /// Writes the files and starts the processes; [`Cluster::ready`] waits until they are of use.
     pub fn start(self) -> Cluster {
-        let Self { seed, place, nodes } = self;
+        let Self { seed, place, nodes, links } = self;
         // A relay alone needs no port, no camera and nobody else's program.
         let relays_alone = nodes.iter().all(|node| node.role == Role::Relay);
         let fresh = if relays_alone { programs::check_fresh_of(&["watchtree-relay"]) } else { programs::check_fresh() };
         if let Err(stale) = fresh {
             panic!("{stale}");
         }
+        let now: Vec<String> = nodes.iter().filter(|node| !node.later).map(|node| node.name.clone()).collect();
         let nodes = nodes.into_iter().map(|planned| planned.write(place.path())).collect();
-        let mut cluster = Cluster::new(seed, nodes, place);
-        for name in cluster.nodes().iter().map(|node| node.name.clone()).collect::<Vec<_>>() {
+        let mut cluster = Cluster::new(seed, nodes, links, place);
+        for name in now {
             cluster.node_mut(&name).start();
         }
         cluster
@@ -139,6 +164,7 @@ impl Plan {
             quic_port,
             config: Table::new(),
             environment: Vec::new(),
+            later: false,
         });
         let plan = self
             .set(name, "node.role", role.as_str())
@@ -152,6 +178,13 @@ impl Plan {
             Some(port) => plan.set(name, "listen.quic", format!("127.0.0.1:{port}")),
             None => plan,
         }
+    }
+
+    /// Where a node that was planned listens.
+    pub fn address(&self, name: &str) -> String {
+        let node =
+            self.nodes.iter().find(|node| node.name == name).unwrap_or_else(|| panic!("no node is called {name}"));
+        format!("127.0.0.1:{}", node.quic_port.unwrap_or_else(|| panic!("{name} only dials")))
     }
 
     fn planned(&mut self, name: &str) -> &mut Planned {
@@ -174,6 +207,17 @@ impl Planned {
         let Self { role, name, http, quic_port, environment, .. } = self;
         Node { role, name, http, quic_port, config, log, environment, child: None }
     }
+}
+
+/// The text that `key` names.
+fn get<'a>(root: &'a Table, key: &str) -> Option<&'a str> {
+    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let below = |value: &'a Value, level: &str| match value {
+        Value::Array(items) => items.get(level.parse::<usize>().ok()?),
+        other => other.get(level),
+    };
+    let found = rest.into_iter().flat_map(|rest| rest.split('.')).try_fold(root.get(first)?, below)?;
+    found.as_str()
 }
 
 /// Sets what `key` names below `root`, and makes tables on the way.
@@ -200,5 +244,8 @@ mod tests {
         put(&mut root, "track.update_every_ms", 200.into());
         assert_eq!(root["cameras"][0]["model"].as_str(), Some("squares"));
         assert_eq!(root["track"]["update_every_ms"].as_integer(), Some(200));
+        let root = root.as_table().expect("it is one");
+        assert_eq!(get(root, "cameras.0.model"), Some("squares"));
+        assert_eq!((get(root, "cameras.1.model"), get(root, "link.relay")), (None, None));
     }
 }

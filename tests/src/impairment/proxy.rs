@@ -17,6 +17,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
+/// A network is no slower because a machine is busy: its threads go first, where the system lets them (as root).
+const NICE: i32 = -10;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// When so many are here, packets of others are dropped and counted; each has a socket.
@@ -76,7 +79,11 @@ impl Proxy {
     }
 
     fn thread(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(work)?);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(|| {
+            let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+            work();
+        });
+        self.threads.push(thread?);
         Ok(())
     }
 

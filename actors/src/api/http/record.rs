@@ -1,11 +1,11 @@
 //! The record over HTTP: `GET /api/v1/events`, page by page.
 
-use super::{Http, problem};
+use super::{Caller, Http, problem};
 use crate::events::store::Page;
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use protocol::admin::{EventFilter, RecordedEvent};
 use protocol::{CameraId, EventId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -27,10 +27,15 @@ pub(super) struct EventsQuery {
 
 pub(super) async fn events(
     State(http): State<Http>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<EventsQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     let Some(store) = &http.store else {
         return problem(StatusCode::NOT_FOUND, "this node keeps no record of events; ask a relay");
+    };
+    let store = match caller {
+        Caller::Local => store.clone(),
+        Caller::Peer(peer) => store.for_tenant(peer.tenant),
     };
     let query = match query {
         Ok(Query(query)) => query,

@@ -5,13 +5,13 @@
 //!
 //! What is missing in a list of nodes or of failures stands in headers, `watchtree-missing: main/edge/yard: why`.
 
-use super::{Http, problem, problem_with};
+use super::{Caller, Http, problem, problem_with};
 use crate::fabric::site::{Failures, Sees, Shown, Site};
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures_util::StreamExt;
 use protocol::{Identity, limits};
 use serde::Deserialize;
@@ -45,26 +45,31 @@ enum Part {
     At(String),
 }
 
-pub(super) async fn tree(State(http): State<Http>, query: Result<Query<TreeQuery>, QueryRejection>) -> Response {
+pub(super) async fn tree(
+    State(http): State<Http>,
+    Extension(caller): Extension<Caller>,
+    query: Result<Query<TreeQuery>, QueryRejection>,
+) -> Response {
+    let sees = caller.sees();
     let Ok(Query(TreeQuery { path, node })) = query else {
         return problem(StatusCode::BAD_REQUEST, "parameters are path and node");
     };
     match part(&http.site, path, node) {
-        Ok(Part::Everything) => every_tree(&http).await,
-        Ok(Part::At(path)) => match http.site.tree_at(&path, &Sees::All).await {
+        Ok(Part::Everything) => every_tree(&http, &sees).await,
+        Ok(Part::At(path)) => match http.site.tree_at(&path, &sees).await {
             Ok(Shown::Tree(tree)) => Json(tree).into_response(),
             Ok(Shown::Missing { node, why }) => problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{node}: {why}")),
-            Err(why) => not_found(&http.site, &why),
+            Err(why) => not_found(&http.site, &sees, &why),
         },
         Err(why) => problem(StatusCode::BAD_REQUEST, &why),
     }
 }
 
-async fn every_tree(http: &Http) -> Response {
+async fn every_tree(http: &Http, sees: &Sees) -> Response {
     // They are in memory together. Nobody closes the semaphore.
     let _turn = http.looks.acquire().await;
     let (mut trees, mut missing) = (Vec::new(), Vec::new());
-    let mut shown = pin!(http.site.trees(&Sees::All));
+    let mut shown = pin!(http.site.trees(sees));
     while let Some(shown) = shown.next().await {
         match shown {
             Shown::Tree(tree) => trees.push(tree),
@@ -78,8 +83,10 @@ async fn every_tree(http: &Http) -> Response {
 
 pub(super) async fn failures(
     State(http): State<Http>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<FailuresQuery>, QueryRejection>,
 ) -> Response {
+    let sees = caller.sees();
     let Ok(Query(FailuresQuery { path, node, limit })) = query else {
         return problem(StatusCode::BAD_REQUEST, "parameters are path, node and limit, a whole number");
     };
@@ -88,13 +95,13 @@ pub(super) async fn failures(
         return problem(StatusCode::BAD_REQUEST, &format!("limit: is {limit}; use 1 to {FAILURES_MAX}"));
     }
     let found = match part(&http.site, path, node) {
-        Ok(Part::Everything) => http.site.failures(None, limit, &Sees::All).await,
-        Ok(Part::At(path)) => http.site.failures(Some(&path), limit, &Sees::All).await,
+        Ok(Part::Everything) => http.site.failures(None, limit, &sees).await,
+        Ok(Part::At(path)) => http.site.failures(Some(&path), limit, &sees).await,
         Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
     };
     match found {
         Ok(Failures { records, missing }) => (incomplete(missing), Json(records)).into_response(),
-        Err(why) => not_found(&http.site, &why),
+        Err(why) => not_found(&http.site, &sees, &why),
     }
 }
 
@@ -117,7 +124,7 @@ fn part(site: &Site, path: Option<String>, node: Option<String>) -> Result<Part,
 }
 
 /// With the names there are.
-fn not_found(site: &Site, why: &str) -> Response {
-    let nodes = site.lines(&Sees::All).into_iter().map(|line| Value::from(line.node.to_string())).collect();
+fn not_found(site: &Site, sees: &Sees, why: &str) -> Response {
+    let nodes = site.lines(sees).into_iter().map(|line| Value::from(line.node.to_string())).collect();
     problem_with(StatusCode::NOT_FOUND, why, &[("nodes", Value::Array(nodes))])
 }

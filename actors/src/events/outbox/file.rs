@@ -1,19 +1,24 @@
 //! The outbox's file: what a transaction changes, and what reading finds. No actor, no clock.
 //!
-//!   entries  last seq of a chunk  → the chunk: consecutive Entries, a few pages of them
+//!   entries  last seq of a chunk  → the chunk: Entries in order, a few pages of them
 //!   meta     "outbox"             → Mark, at the last save
+//!            "spool"              → Spool, at the last save; not in a file of before there were gaps
 //!   open     (camera, event id)   → Event started and not ended, at the last save
 //!
 //! A push writes its entries and nothing else: how far the numbers are, and which events are open, is
 //! the last save and what follows it. A save goes along with a push once it is worth it; it also takes out
 //! the entries that are done with, many at once. All of a transaction is on disk, or none.
+//!
+//! A full outbox drops entries, and then numbers are missing between those that are left. Each such transaction is a
+//! save, so what follows the last save has no gap.
 
 use super::open::OpenEvents;
+use super::spool::{BySeverity, Span, Spool};
 use crate::events::disk::{self, FileError};
 use protocol::codec::{decode, encode};
 use protocol::limits::{MESSAGE_BYTES_MAX, TEXT_CHARS_MAX, short_text};
 use protocol::{CameraId, Entry, Epoch, Event, Evidence, Timestamp};
-use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 use std::path::Path;
@@ -22,6 +27,9 @@ use supervision::Failure;
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
 const MARK: &str = "outbox";
+const SPOOL: &str = "spool";
+/// A dozen and a half numbers of ten bytes at most.
+const SPOOL_BYTES_MAX: usize = 512;
 
 /// A chunk and its key fill four of redb's pages: one write instead of a dozen.
 const CHUNK_BYTES: usize = 16_000;
@@ -48,15 +56,25 @@ pub(super) struct Mark {
     pub accepted: u64,
     /// The newest one the relay has.
     pub acked: u64,
-    /// Entries through this one are gone: acknowledged, or dropped when there were too many.
+    /// Entries through this one are gone.
     pub removed: u64,
+}
+
+impl Mark {
+    /// What follows is still to be forwarded. An outbox of before there were gaps may have dropped more than was
+    /// acknowledged.
+    fn done(&self) -> u64 {
+        self.acked.max(self.removed)
+    }
 }
 
 /// What one transaction did.
 pub(super) struct Appended {
+    /// What was pushed, then the reports.
     pub entries: Vec<Entry>,
-    /// The oldest entries, not acknowledged, that had to go.
-    pub dropped: u64,
+    pub reports: usize,
+    /// Entries, not acknowledged, that had to go; some of these may be among them.
+    pub dropped: BySeverity<u64>,
 }
 
 pub(super) struct OutboxFile {
@@ -64,6 +82,7 @@ pub(super) struct OutboxFile {
     mark: Mark,
     /// `mark.accepted` at the last save.
     saved: u64,
+    spool: Spool,
     open: OpenEvents,
 }
 
@@ -84,11 +103,20 @@ impl OutboxFile {
         let meta = read.open_table(META)?;
         let mark = meta.get(MARK)?.ok_or_else(|| FileError::Broken("it holds no outbox".to_owned()))?;
         let mark: Mark = decode::<_, 64>(mark.value())?;
-        let mut file = Self { open: OpenEvents::load(&read)?, saved: mark.accepted, mark, db };
+        let spool = meta.get(SPOOL)?.map(|spool| decode::<Spool, SPOOL_BYTES_MAX>(spool.value())).transpose()?;
+        let spool = spool.unwrap_or_default();
+        let numbers = mark.accepted.checked_sub(mark.done()).filter(|numbers| spool.absent <= *numbers);
+        let kept =
+            numbers.ok_or_else(|| FileError::Broken("its marks contradict each other".to_owned()))? - spool.absent;
+        let mut file = Self { open: OpenEvents::load(&read)?, saved: mark.accepted, mark, spool, db };
         let entries = read.open_table(ENTRIES)?;
-        let kept = mark.accepted > mark.removed;
-        if kept && entries.get(mark.accepted)?.is_none() {
-            return Err(FileError::Broken(format!("entry {} is missing", mark.accepted)));
+        if kept > 0 {
+            let last = entries.range(mark.done() + 1..=mark.accepted)?.next_back().transpose()?;
+            // With gaps, the last may be among the missing.
+            let due = if file.spool.absent == 0 { mark.accepted } else { mark.done() + 1 };
+            if last.is_none_or(|(last, _)| last.value() < due) {
+                return Err(FileError::Broken(format!("entry {} is missing", mark.accepted)));
+            }
         }
         for row in entries.range(mark.accepted + 1..)? {
             for entry in decode_chunk(row?.1.value())? {
@@ -106,34 +134,101 @@ impl OutboxFile {
         self.mark
     }
 
-    /// Gives `events` the next numbers and has them on disk when it returns. More than `entries_max` are
-    /// never kept: then the oldest go, acknowledged or not.
-    pub fn append(&mut self, events: Vec<Event>, now: Timestamp, entries_max: u64) -> Result<Appended, FileError> {
-        let (epoch, first) = (self.mark.epoch, self.mark.accepted + 1);
+    /// Entries that are still to be forwarded.
+    pub fn waiting(&self) -> u64 {
+        waiting(&self.mark, &self.spool)
+    }
+
+    /// Something was dropped that no entry tells of yet.
+    pub fn has_untold(&self) -> bool {
+        self.spool.has_untold()
+    }
+
+    /// The relay has every report there is.
+    pub fn reports_are_acked(&self) -> bool {
+        self.spool.reported <= self.mark.acked
+    }
+
+    /// Gives `events` the next numbers and has them on disk when it returns; with `report`, also what tells of what
+    /// was dropped before. More than `entries_max` are never kept: then the oldest of the lowest severity go, and
+    /// what is new may be among them.
+    pub fn append(
+        &mut self,
+        mut events: Vec<Event>,
+        now: Timestamp,
+        entries_max: u64,
+        report: bool,
+    ) -> Result<Appended, FileError> {
+        let (epoch, first, pushed) = (self.mark.epoch, self.mark.accepted + 1, events.len());
+        if report {
+            events.extend(self.spool.reports());
+        }
         let entry = |(seq, event)| Entry { epoch, seq, accepted: now, event };
         let entries: Vec<Entry> = (first..).zip(events).map(entry).collect();
         let mut mark = self.mark;
         mark.accepted += entries.len() as u64;
-        let too_many = mark.accepted.saturating_sub(entries_max);
+        let reports = entries.len() - pushed;
+        if reports > 0 {
+            self.spool.reported = mark.accepted;
+        }
         let worth_it = mark.acked >= mark.removed + DONE_ENTRIES || mark.accepted >= self.saved + UNSAVED_ENTRIES;
         let write = self.begin()?;
         insert(&write, &entries)?;
         for entry in &entries {
             self.open.note(entry);
         }
-        if worth_it || too_many > mark.removed {
-            self.save(&write, &mut mark, too_many)?;
+        let mut dropped = BySeverity::default();
+        if worth_it || reports > 0 || held(&mark, &self.spool) > entries_max {
+            dropped = self.save(&write, &mut mark, entries_max)?;
         }
         write.commit()?;
-        let dropped = mark.removed.saturating_sub(self.mark.removed.max(mark.acked));
         self.mark = mark;
-        Ok(Appended { entries, dropped })
+        Ok(Appended { entries, reports, dropped })
     }
 
-    /// The relay has everything through `through`. On disk with the next save: forgotten, it says so again.
-    pub fn ack(&mut self, through: u64) {
+    /// The relay has everything through `through` that was not dropped. On disk with the next save: forgotten, it
+    /// says so again. Returns how many entries that were.
+    pub fn ack(&mut self, through: u64) -> Result<u64, FileError> {
         // A relay cannot have what was never accepted.
-        self.mark.acked = self.mark.acked.max(through.min(self.mark.accepted));
+        let through = through.min(self.mark.accepted);
+        let done = self.mark.done();
+        let mut acked = through.saturating_sub(done);
+        if acked > 0 && self.spool.absent > 0 {
+            let there = self.there(done, through)?;
+            self.spool.absent -= acked - there;
+            acked = there;
+        }
+        self.mark.acked = self.mark.acked.max(through);
+        if self.waiting() == 0 {
+            // What was dropped after the last that is left comes from nobody.
+            (self.mark.acked, self.spool.absent) = (self.mark.accepted, 0);
+        }
+        Ok(acked)
+    }
+
+    /// How many entries there are after `after`, through `through`.
+    fn there(&self, after: u64, through: u64) -> Result<u64, FileError> {
+        let mut there = 0;
+        for row in self.entries()?.range((Bound::Excluded(after), Bound::Unbounded))? {
+            let chunk = decode_chunk(row?.1.value())?;
+            there += chunk.iter().filter(|entry| (after + 1..=through).contains(&entry.seq)).count() as u64;
+            if chunk.last().is_some_and(|last| last.seq >= through) {
+                break;
+            }
+        }
+        Ok(there)
+    }
+
+    /// When the first of those that wait was accepted.
+    pub fn oldest(&self) -> Result<Option<Timestamp>, FileError> {
+        let done = self.mark.done();
+        for row in self.entries()?.range((Bound::Excluded(done), Bound::Unbounded))? {
+            let chunk = decode_chunk(row?.1.value())?;
+            if let Some(first) = chunk.iter().find(|entry| entry.seq > done) {
+                return Ok(Some(first.accepted));
+            }
+        }
+        Ok(None)
     }
 
     /// Takes out what is acknowledged without waiting for a push.
@@ -144,7 +239,7 @@ impl OutboxFile {
     /// A save of what there is: whether the disk takes anything is known only by writing to it.
     pub fn rewrite(&mut self) -> Result<(), FileError> {
         let (write, mut mark) = (self.begin()?, self.mark);
-        self.save(&write, &mut mark, 0)?;
+        self.save(&write, &mut mark, u64::MAX)?;
         write.commit()?;
         self.mark = mark;
         Ok(())
@@ -154,7 +249,7 @@ impl OutboxFile {
     /// back from an older copy: the relay knows its next numbers already, as those of other events.
     pub fn renew(&mut self) -> Result<(), FileError> {
         let mut mark = Mark { epoch: Epoch::random(), accepted: 0, acked: 0, removed: 0 };
-        let done = self.mark.removed.max(self.mark.acked);
+        let done = self.mark.done();
         let old = self.db.begin_read()?.open_table(ENTRIES)?;
         let write = disk::begin(&self.db, true)?;
         write.open_table(ENTRIES)?.retain(|_, _| false)?;
@@ -167,7 +262,8 @@ impl OutboxFile {
             }
             insert(&write, &entries)?;
         }
-        self.save(&write, &mut mark, 0)?;
+        self.spool.renumbered();
+        self.save(&write, &mut mark, u64::MAX)?;
         write.commit()?;
         self.open.renumbered();
         self.mark = mark;
@@ -175,25 +271,40 @@ impl OutboxFile {
     }
 
     /// After an error the file is opened again, so nothing here is taken back.
-    fn save(&mut self, write: &WriteTransaction, mark: &mut Mark, too_many: u64) -> Result<(), FileError> {
-        mark.removed = mark.removed.max(mark.acked).max(too_many);
+    fn save(
+        &mut self,
+        write: &WriteTransaction,
+        mark: &mut Mark,
+        entries_max: u64,
+    ) -> Result<BySeverity<u64>, FileError> {
+        mark.removed = mark.done();
+        let mut table = write.open_table(ENTRIES)?;
         // A chunk goes with its last entry; until then reading skips its first ones.
-        write.open_table(ENTRIES)?.retain_in(..=mark.removed, |_, _| false)?;
+        table.retain_in(..=mark.removed, |_, _| false)?;
+        let too_many = waiting(mark, &self.spool).saturating_sub(entries_max);
+        let span = Span { done: mark.removed, accepted: mark.accepted };
+        let dropped = self.spool.shed(&mut table, span, too_many, entries_max)?;
+        drop(table);
         self.open.save(write)?;
         self.saved = mark.accepted;
-        put_mark(write, mark)
+        write.open_table(META)?.insert(SPOOL, encode(&self.spool).as_slice())?;
+        put_mark(write, mark)?;
+        Ok(dropped)
     }
 
     fn begin(&self) -> Result<WriteTransaction, FileError> {
-        disk::begin(&self.db, self.mark.accepted - self.mark.removed > QUICK_REPAIR_ENTRIES)
+        disk::begin(&self.db, held(&self.mark, &self.spool) > QUICK_REPAIR_ENTRIES)
     }
 
-    /// Entries after `after`, oldest first, as many as fit one message.
+    fn entries(&self) -> Result<ReadOnlyTable<u64, &'static [u8]>, FileError> {
+        Ok(self.db.begin_read()?.open_table(ENTRIES)?)
+    }
+
+    /// Entries after `after`, oldest first, as many as fit one message; dropped ones are missing between them.
     pub fn next(&self, after: u64) -> Result<Vec<Entry>, FileError> {
         let after = after.max(self.mark.removed);
         let (mut entries, mut bytes) = (Vec::new(), 0);
-        let table = self.db.begin_read()?.open_table(ENTRIES)?;
-        for row in table.range((Bound::Excluded(after), Bound::Unbounded))? {
+        for row in self.entries()?.range((Bound::Excluded(after), Bound::Unbounded))? {
             let (_, chunk) = row?;
             bytes += chunk.value().len();
             if bytes > NEXT_BYTES_MAX {
@@ -210,13 +321,22 @@ impl OutboxFile {
     }
 }
 
+fn waiting(mark: &Mark, spool: &Spool) -> u64 {
+    mark.accepted - mark.done() - spool.absent
+}
+
+/// As many entries as are in the file, or some more: acknowledged ones, and gaps before them.
+fn held(mark: &Mark, spool: &Spool) -> u64 {
+    mark.accepted - mark.removed - spool.absent
+}
+
 fn insert(write: &WriteTransaction, entries: &[Entry]) -> Result<(), FileError> {
     let mut table = write.open_table(ENTRIES)?;
     let mut rest = entries;
     while !rest.is_empty() {
         let (chunk, after) = rest.split_at(chunk_entries(rest));
         let last = chunk[chunk.len() - 1].seq;
-        table.insert(last, encode(&chunk).as_slice())?;
+        table.insert(last, encode_chunk(chunk).as_slice())?;
         rest = after;
     }
     Ok(())
@@ -245,7 +365,11 @@ fn put_mark(write: &WriteTransaction, mark: &Mark) -> Result<(), FileError> {
     Ok(())
 }
 
-fn decode_chunk(bytes: &[u8]) -> Result<Vec<Entry>, FileError> {
+pub(super) fn encode_chunk(entries: &[Entry]) -> Vec<u8> {
+    encode(&entries)
+}
+
+pub(super) fn decode_chunk(bytes: &[u8]) -> Result<Vec<Entry>, FileError> {
     Ok(decode::<_, CHUNK_BYTES_MAX>(bytes)?)
 }
 

@@ -1,137 +1,18 @@
-//! The outbox against a list, and through its handle.
+//! The outbox through its handle; against a list, and when it is full, in files of their own.
+
+mod full;
+mod list;
 
 use super::file::OutboxFile;
 use super::*;
 use crate::events::testing::{SmallDisk, becomes, camera_id, event, run, status};
-use proptest::prelude::*;
 use protocol::codec::encode;
 use protocol::limits::MESSAGE_BYTES_MAX;
 use protocol::link::EventsUp;
 use protocol::{EventId, Evidence, Phase};
-use std::collections::BTreeMap;
 use tempfile::TempDir;
 
 const MANY: u64 = 1_000_000;
-
-#[derive(Debug, Clone)]
-enum Step {
-    Push(Vec<(u8, u64, Phase)>),
-    /// So many that the file saves by itself.
-    PushMany(u64),
-    Ack(u64),
-    Trim,
-    Reopen,
-    /// Goes on with what a killed process leaves.
-    Kill,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let phase = prop_oneof![Just(Phase::Start), Just(Phase::Update), Just(Phase::End)];
-    let pushed = proptest::collection::vec((0u8..3, 0u64..6, phase), 1..9);
-    prop_oneof![
-        6 => pushed.prop_map(Step::Push),
-        1 => (1000u64..3000).prop_map(Step::PushMany),
-        2 => (0u64..80).prop_map(Step::Ack),
-        1 => (0u64..4000).prop_map(Step::Ack),
-        1 => Just(Step::Trim),
-        1 => Just(Step::Reopen),
-        2 => Just(Step::Kill),
-    ]
-}
-
-/// The outbox, written the slow way.
-struct Model {
-    entries_max: u64,
-    accepted: Vec<Event>,
-    acked: u64,
-    open: BTreeMap<(CameraId, EventId), Event>,
-}
-
-impl Model {
-    fn push(&mut self, file: &mut OutboxFile, events: Vec<Event>) {
-        for event in &events {
-            self.accepted.push(event.clone());
-            match event.phase {
-                Phase::End => self.open.remove(&(event.camera.clone(), event.id)),
-                _ => self.open.insert((event.camera.clone(), event.id), event.clone()),
-            };
-        }
-        let had = file.mark().removed.max(file.mark().acked);
-        let done = file.append(events, Timestamp::now(), self.entries_max).expect("is written");
-        assert_eq!(done.dropped, file.mark().removed.saturating_sub(had), "what was dropped is told");
-    }
-
-    /// Everything accepted is there, but for what may go: acknowledged, or more than the limit.
-    fn check(&self, file: &OutboxFile) {
-        let (mark, accepted) = (file.mark(), self.accepted.len() as u64);
-        assert_eq!(mark.accepted, accepted);
-        let too_many = accepted.saturating_sub(self.entries_max);
-        assert!((too_many..=too_many.max(self.acked)).contains(&mark.removed), "{mark:?}, limit {}", self.entries_max);
-        let mut after = 0;
-        for (seq, event) in (1..).zip(&self.accepted).skip(mark.removed as usize).step_by(97) {
-            let found = file.next(seq - 1).expect("reads");
-            assert_eq!((found[0].seq, &found[0].event), (seq, event));
-            after = found[found.len() - 1].seq;
-            assert!(found.iter().zip(seq..).all(|(entry, seq)| entry.seq == seq), "a gap after {seq}");
-        }
-        assert!(after <= accepted);
-        assert_eq!(file.next(accepted).expect("reads"), []);
-        let open: Vec<_> = (0..3).flat_map(|camera| file.open_events(&camera_id(camera))).collect();
-        assert_eq!(open, self.open.values().cloned().collect::<Vec<_>>());
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
-
-    #[test]
-    fn whatever_is_pushed_acked_and_reopened_the_outbox_is_a_list(
-        steps in proptest::collection::vec(step(), 1..24), entries_max in prop_oneof![3u64..60, Just(MANY)],
-    ) {
-        let dir = TempDir::new().expect("a directory");
-        let mut path = dir.path().join("outbox-0.redb");
-        let mut file = OutboxFile::open(&path).expect("opens");
-        let epoch = file.mark().epoch;
-        let mut model = Model { entries_max, accepted: Vec::new(), acked: 0, open: BTreeMap::new() };
-        for (n, step) in steps.into_iter().enumerate() {
-            match step {
-                Step::Push(events) => {
-                    let events = events.into_iter().map(|(camera, id, phase)| event(camera, id, 0, phase));
-                    model.push(&mut file, events.collect());
-                }
-                Step::PushMany(count) => {
-                    let tracks = (0..count).map(|n| event((n % 3) as u8, n / 2, 0, [Phase::Start, Phase::End][n as usize % 2]));
-                    model.push(&mut file, tracks.collect());
-                }
-                Step::Ack(through) => {
-                    file.ack(through);
-                    model.acked = model.acked.max(through.min(model.accepted.len() as u64));
-                    prop_assert_eq!(file.mark().acked, model.acked);
-                }
-                Step::Trim => {
-                    file.trim().expect("is written");
-                    prop_assert!(file.mark().removed >= model.acked);
-                }
-                Step::Reopen => {
-                    drop(file);
-                    file = OutboxFile::open(&path).expect("opens again");
-                    prop_assert!(file.mark().acked <= model.acked);
-                    model.acked = file.mark().acked;
-                }
-                Step::Kill => {
-                    let left = dir.path().join(format!("outbox-{}.redb", n + 1));
-                    std::fs::copy(&path, &left).expect("is copied");
-                    file = OutboxFile::open(&left).expect("opens after a kill");
-                    path = left;
-                    prop_assert!(file.mark().acked <= model.acked);
-                    model.acked = file.mark().acked;
-                }
-            }
-            model.check(&file);
-        }
-        prop_assert_eq!(file.mark().epoch, epoch);
-    }
-}
 
 fn entries_max(entries: u64) -> NonZeroU64 {
     NonZeroU64::new(entries).expect("is not zero")
@@ -203,19 +84,6 @@ async fn an_ack_is_kept_when_nothing_more_is_pushed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_outbox_drops_its_oldest_and_counts_on() {
-    let dir = TempDir::new().expect("a directory");
-    let outbox = Outbox::new();
-    let root = run(vec![outbox.child(dir.path().join("outbox.redb"), entries_max(4))]).await;
-    for n in 1..=10 {
-        assert_eq!(outbox.push(event(0, n, 0, Phase::Start)).await, Ok(n));
-    }
-    let kept: Vec<u64> = outbox.next(0).await.expect("answers").iter().map(|entry| entry.seq).collect();
-    assert_eq!(kept, [7, 8, 9, 10]);
-    root.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_longest_entries_still_fit_a_message() {
     let dir = TempDir::new().expect("a directory");
     let outbox = Outbox::new();
@@ -251,16 +119,16 @@ fn a_renewed_outbox_counts_what_is_not_acknowledged_from_one_and_keeps_what_is_o
     let mut file = OutboxFile::open(&path).expect("opens");
     let epoch = file.mark().epoch;
     let started: Vec<Event> = (1..=300).map(|n| event(0, n, 0, Phase::Start)).collect();
-    file.append(started.clone(), Timestamp::now(), MANY).expect("is written");
+    file.append(started.clone(), Timestamp::now(), MANY, false).expect("is written");
     // In the middle of a chunk, and of what was saved.
-    file.ack(7);
+    assert_eq!(file.ack(7).expect("reads"), 7);
     file.renew().expect("is written");
     let mark = file.mark();
     assert!(mark.epoch != epoch);
     assert_eq!((mark.accepted, mark.acked, mark.removed), (293, 0, 0));
     let ended = event(0, 9, 1, Phase::End);
-    file.append(vec![ended.clone()], Timestamp::now(), MANY).expect("is written");
-    file.ack(2);
+    file.append(vec![ended.clone()], Timestamp::now(), MANY, false).expect("is written");
+    file.ack(2).expect("reads");
     file.trim().expect("is written");
     for _ in 0..2 {
         let entries = file.next(2).expect("reads");

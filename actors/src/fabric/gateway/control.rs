@@ -1,19 +1,27 @@
 //! Control: the accepting end of a peer's control stream: hello, then calls and their answers.
 //!
 //!   peers ──call──▶ [control] ══Snapshot, Failures, Steer══▶ link of the peer
-//!         ◀─answer─           ◀═════════════════════════════
+//!         ◀─answer─     │     ◀═════════════════════════════
+//!   fleet ◀─telemetry───┘
 
 use super::proxy::HELLO_WITHIN;
 use super::refuse;
+use crate::fabric::directory;
 use crate::fabric::echo::{Echo, Pong};
 use crate::fabric::facts::{Outcome, SOFTWARE};
 use crate::fabric::peers::{Call, Peers};
+use crate::fabric::refusals;
 use crate::fabric::site::Site;
+use crate::fleet::{Fleet, board};
 use protocol::admin::{FailureRecord, NodeSnapshot};
+use protocol::core::GpuNode;
 use protocol::link::{Down, Up};
-use protocol::transport::{CloseCode, Connection, Rx, SendError, Tx};
+use protocol::roles::{self, Denied, Listed};
+use protocol::transport::{CloseCode, Connection, Rx, SendError, Tx, Version};
+use protocol::{Identity, Role, TenantId};
 use std::collections::BTreeMap;
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -21,6 +29,8 @@ use tracing::warn;
 const CALLS_WAITING_MAX: usize = 8;
 /// Calls that were sent and not answered. When full, the oldest is given up: who asked has done so long ago.
 const CALLS_OUT_MAX: usize = 16;
+/// Why a peer that said goodbye is gone.
+const IN_GOOD_ORDER: &str = "it stopped in good order";
 
 pub(super) async fn serve(site: &Site, echo: &Echo, connection: Connection, mut tx: Tx, mut rx: Rx) {
     let hello = timeout(HELLO_WITHIN, rx.recv::<Up>()).await;
@@ -32,21 +42,96 @@ pub(super) async fn serve(site: &Site, echo: &Echo, connection: Connection, mut 
     if tx.send(&welcome).await.is_err() {
         return;
     }
+    let fleet = &site.facts.fleet;
+    fleet.arrived(&connection, boot, &software);
     site.peers.arrive(&connection, boot, software, calls);
-    let here = Presence { peers: &site.peers, connection: &connection };
-    let reason = converse(&mut tx, &mut rx, &mut called, echo).await;
+    let here = Presence { peers: &site.peers, fleet, connection: &connection };
+    let mut gpus = Gpus::of(site, &connection);
+    let heard = Heard { here: site.facts.node.role, peer: connection.peer(), fleet, echo };
+    let reason = match converse(&mut tx, &mut rx, &mut called, &mut gpus, heard).await {
+        Ended::Said(reason) => reason,
+        Ended::Denied(denied) => {
+            refusals::denied(connection.peer(), &denied);
+            refuse(&connection, CloseCode::Refused, &denied.to_string());
+            denied.to_string()
+        }
+    };
     here.ends(&reason);
+}
+
+/// Why a control stream ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Said(String),
+    /// The peer said what its role may not say here.
+    Denied(Denied),
+}
+
+/// Whose words these are, and where they are heard.
+#[derive(Clone, Copy)]
+struct Heard<'a> {
+    here: Role,
+    peer: &'a Identity,
+    /// Who is told how the peer is.
+    fleet: &'a Fleet,
+    echo: &'a Echo,
+}
+
+/// The gpu nodes that one peer is told of, if it is an edge of a relay.
+struct Gpus(Option<Directory>);
+
+struct Directory {
+    all: watch::Receiver<Arc<Vec<GpuNode>>>,
+    edge: TenantId,
+    site: TenantId,
+    told: Option<Vec<GpuNode>>,
+}
+
+impl Gpus {
+    fn of(site: &Site, connection: &Connection) -> Self {
+        let peer = connection.peer();
+        let speaks = peer.role == Role::Edge && connection.version() >= Version::FABRIC;
+        let (edge, here) = (peer.tenant.clone(), &site.facts.node);
+        let core = site.facts.core.as_ref().filter(|_| speaks && here.role == Role::Relay);
+        Self(core.map(|core| {
+            let mut all = core.directory().list();
+            // Whoever comes is told what there is.
+            all.mark_changed();
+            Directory { all, edge, site: here.tenant.clone(), told: None }
+        }))
+    }
+
+    /// The next list that differs for this peer. Cancel-safe.
+    async fn next(&mut self) -> Vec<GpuNode> {
+        let Some(directory) = &mut self.0 else { return std::future::pending().await };
+        loop {
+            if directory.all.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let all = directory.all.borrow_and_update().clone();
+            let list = directory::for_edge(&all, &directory.edge, &directory.site);
+            if directory.told.as_ref() != Some(&list) {
+                directory.told = Some(list.clone());
+                return list;
+            }
+        }
+    }
 }
 
 /// Whatever ends the control stream, the peer is no longer listed as linked.
 struct Presence<'a> {
     peers: &'a Peers,
+    fleet: &'a Fleet,
     connection: &'a Connection,
 }
 
 impl Presence<'_> {
     fn ends(&self, reason: &str) {
         self.peers.leave(self.connection, reason);
+        let in_good_order = reason == IN_GOOD_ORDER;
+        let lost = || board::Ended::Lost(reason.to_owned());
+        let ended = if in_good_order { board::Ended::InGoodOrder } else { lost() };
+        self.fleet.left(self.connection, ended);
     }
 }
 
@@ -57,9 +142,16 @@ impl Drop for Presence<'_> {
 }
 
 /// Passes calls to the peer and answers back, and its pings to the echo, until the stream ends; says why it did.
-async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Call>, echo: &Echo) -> String {
+async fn converse(
+    tx: &mut Tx,
+    rx: &mut Rx,
+    called: &mut mpsc::Receiver<Call>,
+    gpus: &mut Gpus,
+    heard: Heard<'_>,
+) -> Ended {
+    let said = |reason: &str| Ended::Said(reason.to_owned());
     let mut out = Out::default();
-    let (pings, mut pongs) = echo.at_peer();
+    let (pings, mut pongs) = heard.echo.at_peer();
     loop {
         tokio::select! {
             Some(call) = called.recv() => match tx.send(&out.send(call)).await {
@@ -69,26 +161,39 @@ async fn converse(tx: &mut Tx, rx: &mut Rx, called: &mut mpsc::Receiver<Call>, e
                     out.give_up_last();
                     warn!("a call is not passed on: {error}");
                 }
-                Err(lost) => return lost.to_string(),
+                Err(lost) => return said(&lost.to_string()),
+            },
+            list = gpus.next() => match tx.send(&Down::Directory(list)).await {
+                Ok(()) => {}
+                Err(error @ (SendError::TooLarge { .. } | SendError::Unfit(_))) => warn!("the directory is not told: {error}"),
+                Err(lost) => return said(&lost.to_string()),
             },
             message = rx.recv::<Up>() => match message {
-                Ok(Some(Up::Hello { .. })) => return "it said hello twice".to_owned(),
-                Ok(Some(Up::Bye)) => return "it stopped in good order".to_owned(),
-                Ok(Some(Up::Ping { call, payload })) => {
-                    if let Err(refusal) = pings.ping(call, payload)
-                        && let Err(lost) = pong(tx, refusal).await
-                    {
-                        return lost.to_string();
+                Ok(Some(up)) => {
+                    if let Err(denied) = roles::check(heard.here, heard.peer.role, up.row()) {
+                        return Ended::Denied(denied);
+                    }
+                    match up {
+                        Up::Hello { .. } => return said("it said hello twice"),
+                        Up::Bye => return said(IN_GOOD_ORDER),
+                        Up::Telemetry(telemetry) => heard.fleet.telemetry(heard.peer, telemetry),
+                        Up::Ping { call, payload } => {
+                            if let Err(refusal) = pings.ping(call, payload)
+                                && let Err(lost) = pong(tx, refusal).await
+                            {
+                                return said(&lost.to_string());
+                            }
+                        }
+                        answer => out.answered(answer),
                     }
                 }
-                Ok(Some(answer)) => out.answered(answer),
-                Ok(None) => return "it ended its control stream".to_owned(),
-                Err(error) => return error.to_string(),
+                Ok(None) => return said("it ended its control stream"),
+                Err(error) => return said(&error.to_string()),
             },
             // Never `None`: this side holds a sender too.
             Some(answer) = pongs.recv() => {
                 if let Err(lost) = pong(tx, answer).await {
-                    return lost.to_string();
+                    return said(&lost.to_string());
                 }
             }
         }
@@ -231,6 +336,10 @@ mod tests {
         assert_eq!(answers[0].try_recv(), Err(TryRecvError::Disconnected));
     }
 
+    fn edge_identity() -> Identity {
+        "main/edge/yard".parse().expect("an identity")
+    }
+
     /// With a path of so many bytes.
     fn failures(path_bytes: usize) -> (Call, oneshot::Receiver<(Vec<FailureRecord>, u32)>) {
         let (reply, answer) = oneshot::channel();
@@ -244,7 +353,12 @@ mod tests {
         let (mut edge_tx, mut edge_rx) = edge.open_bi(&Open::Control).await.expect("a stream");
         let (_, mut tx, mut rx) = relay.accept_bi().await.expect("a stream").open().await.expect("says what it is");
         let (calls, mut called) = mpsc::channel(CALLS_WAITING_MAX);
-        let conversing = tokio::spawn(async move { converse(&mut tx, &mut rx, &mut called, &Echo::new()).await });
+        let yard = edge_identity();
+        let fleet = Fleet::new("main/relay/hub".parse().expect("an identity"), "test");
+        let conversing = tokio::spawn(async move {
+            let heard = Heard { here: Role::Relay, peer: &yard, fleet: &fleet, echo: &Echo::new() };
+            converse(&mut tx, &mut rx, &mut called, &mut Gpus(None), heard).await
+        });
 
         let (too_large, refused) = failures(MESSAGE_BYTES_MAX);
         let (fits, answer) = failures(10);
@@ -258,6 +372,6 @@ mod tests {
         let told = timeout(within, answer).await.expect("in time").expect("it is answered");
         assert_eq!(told, (Vec::new(), 7));
         edge_tx.send(&Up::Bye).await.expect("is sent");
-        assert_eq!(conversing.await.expect("it ends"), "it stopped in good order");
+        assert_eq!(conversing.await.expect("it ends"), Ended::Said(IN_GOOD_ORDER.to_owned()));
     }
 }

@@ -10,13 +10,13 @@ const OF_A_NODE_MAX: usize = 4;
 /// Connections of one operator or viewer, who has one for each command that runs. When full, the next is refused.
 const OF_AN_OPERATOR_MAX: usize = 16;
 
-/// Cheap to clone; one per gateway, and it outlives the gateway's restarts.
+/// Cheap to clone; one per gateway or server, and it outlives its restarts.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Doors(Arc<Mutex<BTreeMap<Identity, BTreeSet<usize>>>>);
+pub(crate) struct Doors(Arc<Mutex<BTreeMap<Identity, BTreeSet<usize>>>>);
 
 impl Doors {
     /// Lets one connection in for as long as the guest is held, or says why not.
-    pub(super) fn enter(&self, peer: &Identity) -> Result<Guest, String> {
+    pub(crate) fn enter(&self, peer: &Identity) -> Result<Guest, String> {
         let max = if may_ask(peer.role) { OF_AN_OPERATOR_MAX } else { OF_A_NODE_MAX };
         let mut inside = self.lock();
         let taken = inside.entry(peer.clone()).or_default();
@@ -28,7 +28,7 @@ impl Doors {
     }
 
     /// How many are in.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.lock().values().map(BTreeSet::len).sum()
     }
 
@@ -44,7 +44,7 @@ fn may_ask(role: Role) -> bool {
 
 /// One connection that is let in.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(crate) struct Guest {
     doors: Doors,
     peer: Identity,
     /// Its number among those of this peer, from 1.
@@ -53,7 +53,7 @@ pub(super) struct Guest {
 
 impl Guest {
     /// `main.edge.yard`, the second `main.edge.yard.2`. No part can hold a dot, so none passes for another.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let Identity { tenant, role, name } = &self.peer;
         if self.place == 1 {
             format!("{tenant}.{role}.{name}")

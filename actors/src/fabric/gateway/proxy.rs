@@ -9,11 +9,15 @@ use super::{Served, refuse};
 use crate::api::admin::Admin;
 use crate::events::receiver::{self, ReceiveError};
 use crate::fabric::echo::Echo;
-use protocol::link::{Open, may_open};
+use crate::fabric::refusals;
+use protocol::Role;
+use protocol::datagram::Datagram;
+use protocol::link::Open;
+use protocol::roles::{self, Denied, Listed};
 use protocol::transport::{CloseCode, Connection, PendingStream, Rx, StreamRefusal, Tx};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use supervision::{Failure, ServiceCx};
 use tokio::sync::Mutex;
@@ -30,6 +34,9 @@ const DESK_FREE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often the tree shows a new round-trip time.
 const NOTE_EVERY: Duration = Duration::from_secs(10);
+
+/// Datagrams of one peer within [`NOTE_EVERY`] that are looked at; the others are dropped and counted.
+const DATAGRAMS_MAX: u32 = 200;
 
 /// One for all connections: each of their futures would hold what they have in common several times.
 pub(super) struct Proxy {
@@ -58,11 +65,12 @@ impl Proxy {
     /// Serves the peer's streams, which end with its connection; says why that ended.
     async fn host(self: Arc<Self>, connection: &Connection, cx: &ServiceCx) -> Result<String, Failure> {
         let (here, peer) = (self.served.site.facts.node.role, connection.peer());
-        let frames_come = self.served.desk.is_some() && may_open(here, peer.role, &Open::Frame);
+        let frames_come = self.served.desk.is_some() && roles::may(here, peer.role, Open::Frame.row());
         let visit = Arc::new(Visit::new(connection.clone(), cx.clone()));
         let mut streams = JoinSet::new();
         let mut silence = pin!(tokio::time::sleep(HELLO_WITHIN));
         let mut notes = tokio::time::interval(NOTE_EVERY);
+        let mut distrusted = pin!(connection.distrusted());
         loop {
             tokio::select! {
                 pending = connection.accept_bi() => match pending {
@@ -74,7 +82,14 @@ impl Proxy {
                 },
                 // Where a desk takes frames, it accepts them itself.
                 frame = connection.accept_frame(), if !frames_come => match frame {
-                    Ok(_) => refuse(connection, CloseCode::Refused, "this node judges no frames of yours"),
+                    Ok(_) => match roles::check(here, peer.role, Open::Frame.row()) {
+                        Err(denied) => deny(connection, &denied),
+                        Ok(()) => refuse(connection, CloseCode::Refused, "this node judges no frames"),
+                    },
+                    Err(lost) => return Ok(lost.to_string()),
+                },
+                datagram = connection.recv_datagram() => match datagram {
+                    Ok(datagram) => self.datagram(&visit, datagram),
                     Err(lost) => return Ok(lost.to_string()),
                 },
                 Some(ended) = streams.join_next(), if !streams.is_empty() => {
@@ -88,12 +103,34 @@ impl Proxy {
                         return Ok(why);
                     }
                 }
+                why = &mut distrusted => {
+                    metrics::counter!("watchtree_link_refusals_total", "what" => "trust").increment(1);
+                    refuse(connection, CloseCode::Refused, &why);
+                    return Ok(why);
+                }
                 _ = notes.tick() => {
+                    visit.datagrams.store(0, Ordering::Relaxed);
                     let (addr, rtt) = (connection.remote_addr(), connection.rtt());
                     cx.place.note(format!("{} at {addr}, {:.1} ms away", peer.role, rtt.as_secs_f64() * 1e3));
                 }
                 () = cx.asked() => {}
             }
+        }
+    }
+
+    /// Never waits. Whatever is wrong with one, it is dropped and counted, and the connection goes on.
+    fn datagram(&self, visit: &Visit, datagram: Result<Datagram, String>) {
+        let dropped = |what| metrics::counter!("watchtree_datagrams_dropped_total", "what" => what).increment(1);
+        let (facts, peer) = (&self.served.site.facts, visit.connection.peer());
+        if visit.datagrams.fetch_add(1, Ordering::Relaxed) >= DATAGRAMS_MAX {
+            return dropped("too_many");
+        }
+        match datagram {
+            Ok(datagram) if !visit.may_send(facts.node.role, &datagram) => {}
+            Ok(Datagram::Beat(beat)) => facts.fleet.beat(peer, beat),
+            // Nothing here takes one yet.
+            Ok(Datagram::Gauge { .. }) => dropped("unused"),
+            Err(_) => dropped("garbled"),
         }
     }
 
@@ -108,10 +145,8 @@ impl Proxy {
     async fn serve(&self, visit: &Visit, open: Open, tx: Tx, rx: Rx) {
         let connection = visit.connection.clone();
         let (here, peer) = (self.served.site.facts.node.role, connection.peer().role);
-        if !may_open(here, peer, &open) {
-            metrics::counter!("watchtree_link_refusals_total", "what" => "role").increment(1);
-            let why = format!("a node of role {peer} may not open {} on a node of role {here}", open.name());
-            return refuse(&connection, CloseCode::Refused, &why);
+        if let Err(denied) = roles::check(here, peer, open.row()) {
+            return deny(&connection, &denied);
         }
         if matches!(open, Open::Control | Open::Admin) {
             visit.known.store(true, Ordering::Relaxed);
@@ -133,9 +168,21 @@ impl Proxy {
                 }
                 None => refuse(&connection, CloseCode::Refused, "this node judges no frames"),
             },
-            Open::Admin => Box::pin(self.admin.clone().serve(connection.peer().clone(), tx, rx)).await,
+            Open::Admin => {
+                let admin = self.admin.clone();
+                Box::pin(admin.serve(connection.peer().clone(), connection.version(), tx, rx)).await;
+            }
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
-            Open::Renew | Open::Core | Open::Clip { .. } => {
+            Open::Renew => match &self.served.enrolment {
+                Some(enrolment) => enrolment.renew(&connection, tx, rx).await,
+                None => refuse(&connection, CloseCode::Refused, "this node renews no certificates"),
+            },
+            Open::Core => match &self.served.site.facts.core {
+                // The session ends with the stream, and the peer opens another; the connection goes on.
+                Some(core) => core.accept(&connection, tx, rx).await,
+                None => refuse(&connection, CloseCode::Refused, "this node is in no core"),
+            },
+            Open::Clip { .. } => {
                 refuse(&connection, CloseCode::Refused, &format!("this node serves no {} stream", open.name()));
             }
         }
@@ -151,6 +198,13 @@ impl Proxy {
             Err(ReceiveError::Protocol(why)) => refuse(&connection, CloseCode::Protocol, &why),
         }
     }
+}
+
+/// What a role may not do ends the connection of who tries it: no program of ours does.
+fn deny(connection: &Connection, denied: &Denied) {
+    refusals::denied(connection.peer(), denied);
+    metrics::counter!("watchtree_link_refusals_total", "what" => "role").increment(1);
+    connection.close(CloseCode::Refused, &denied.to_string());
 }
 
 fn stream_failed(connection: &Connection, error: JoinError) -> Failure {
@@ -177,14 +231,37 @@ struct Visit {
     known: AtomicBool,
     /// Held by the one desk that serves it.
     desk: Mutex<()>,
+    /// A datagram of it was refused, and that was told.
+    refused_datagram: AtomicBool,
+    /// Datagrams that came since the last note.
+    datagrams: AtomicU32,
 }
 
 impl Visit {
     fn new(connection: Connection, cx: ServiceCx) -> Self {
-        Self { connection, cx, known: AtomicBool::new(false), desk: Mutex::new(()) }
+        Self {
+            connection,
+            cx,
+            known: AtomicBool::new(false),
+            desk: Mutex::default(),
+            refused_datagram: AtomicBool::default(),
+            datagrams: AtomicU32::default(),
+        }
     }
 
     fn is_known(&self) -> bool {
         self.known.load(Ordering::Relaxed)
+    }
+
+    /// One that its role may not send is counted.
+    fn may_send(&self, here: Role, datagram: &Datagram) -> bool {
+        let peer = self.connection.peer();
+        let denied = roles::check(here, peer.role, datagram.row()).err();
+        match &denied {
+            Some(denied) if self.refused_datagram.swap(true, Ordering::Relaxed) => refusals::count(denied),
+            Some(denied) => refusals::denied(peer, denied),
+            None => {}
+        }
+        denied.is_none()
     }
 }

@@ -1,6 +1,8 @@
 //! What a peer with a good certificate may not do, over loopback.
 
 mod asking;
+mod health;
+mod others;
 mod pings;
 
 use super::*;
@@ -26,6 +28,7 @@ struct Fixture {
     role: Role,
     edge: Endpoint,
     books: Books,
+    peers: Peers,
     facts: Facts,
     _root: Root,
     /// As every node has one: while this test gets no time, nobody in it is blamed.
@@ -46,16 +49,16 @@ impl Fixture {
         let mut facts = Facts::new(here.parse().expect("an identity"), Roll::default(), Health::default());
         facts.allow_faults = true;
         let desk = (role == Role::Gpu).then(|| Desk { models: Models::new(Vec::new()), books: books.clone() });
-        let site = Site { facts: facts.clone(), peers };
+        let site = Site { facts: facts.clone(), peers: peers.clone() };
         let _heart = supervision::watchdog::heart(History::default());
-        let gateway = Gateway::new(endpoint, Served { site, store: None, desk });
+        let gateway = Gateway::new(endpoint, Served { site, store: None, desk, enrolment: None });
         let intensity = Intensity { restarts: 5, within: Duration::from_secs(60) };
-        let (peers, echo) = (gateway.peers(intensity), gateway.echo());
-        let children = vec![peers, echo, service("gateway", move |cx: ServiceCx| gateway.clone().run(cx))];
+        let (proxies, echo) = (gateway.peers(intensity), gateway.echo());
+        let children = vec![proxies, echo, service("gateway", move |cx: ServiceCx| gateway.clone().run(cx))];
         let tree = Tree { name: "hub".to_owned(), strategy: Strategy::OneForOne, intensity, children };
         let root = Root::start(tree, facts.roll.clone()).await.expect("starts");
         let edge = Endpoint::dialer(&credentials(&dir, "main/edge/yard")).expect("a socket");
-        Self { port, role, edge, books, facts, _root: root, _heart, dir }
+        Self { port, role, edge, books, peers, facts, _root: root, _heart, dir }
     }
 
     async fn dial(&self) -> Connection {
@@ -73,9 +76,13 @@ impl Fixture {
     }
 
     async fn link_with(&self, credentials: &Credentials) -> (Connection, Tx, Rx) {
+        self.link_of(credentials, Epoch(1)).await
+    }
+
+    async fn link_of(&self, credentials: &Credentials, boot: Epoch) -> (Connection, Tx, Rx) {
         let connection = self.dial_with(credentials).await;
         let (mut tx, mut rx) = connection.open_bi(&Open::Control).await.expect("a stream");
-        tx.send(&Up::Hello { boot: Epoch(1), software: "test".to_owned() }).await.expect("is sent");
+        tx.send(&Up::Hello { boot, software: "test".to_owned() }).await.expect("is sent");
         let welcome = timeout(WITHIN, rx.recv::<Down>()).await.expect("in time").expect("is readable");
         assert!(matches!(welcome, Some(Down::Welcome { .. })), "{welcome:?}");
         (connection, tx, rx)
@@ -114,6 +121,42 @@ impl Fixture {
         };
         timeout(WITHIN, there).await.unwrap_or_else(|_| panic!("proxies are {:?}, not {wanted:?}", names()));
     }
+}
+
+#[tokio::test]
+async fn a_box_that_was_power_cycled_gets_in_at_once_and_its_old_connection_ends() {
+    let site = Fixture::of(Role::Relay).await;
+    let yard = credentials(&site.dir, "main/edge/yard");
+    let (old, _tx, _rx) = site.link_of(&yard, Epoch(1)).await;
+    let (new, _tx, _rx) = site.link_of(&yard, Epoch(2)).await;
+    let reason = timeout(WITHIN, old.closed()).await.expect("it ends");
+    assert!(reason.contains("a newer connection of the same node took over"), "{reason}");
+    assert_eq!(old.close_code(), Some(CloseCode::Replaced));
+    site.proxies_are(&["main.edge.yard.2"]).await;
+    assert_eq!(new.close_code(), None);
+}
+
+#[tokio::test]
+async fn a_second_connection_of_the_same_boot_overlaps_the_first() {
+    let site = Fixture::of(Role::Relay).await;
+    let yard = credentials(&site.dir, "main/edge/yard");
+    let (old, mut old_tx, old_rx) = site.link_of(&yard, Epoch(1)).await;
+    let since = |site: &Fixture| site.peers.lines().first().map(|line| (line.state.clone(), line.since));
+    let before = since(&site).expect("it is listed");
+    let (new, _tx, mut rx) = site.link_of(&yard, Epoch(1)).await;
+    // Calls come over the newer one, and the older one lives until its own side ends it.
+    let asking = tokio::spawn({
+        let peers = site.peers.clone();
+        async move { peers.failures(&"main/edge/yard".parse().expect("an identity"), None, 1).await }
+    });
+    let call = timeout(WITHIN, rx.recv::<Down>()).await.expect("in time").expect("is readable");
+    assert!(matches!(call, Some(Down::Failures { .. })), "{call:?}");
+    assert_eq!((old.close_code(), new.close_code()), (None, None));
+    asking.abort();
+    old_tx.send(&Up::Bye).await.expect("the older one is served");
+    drop((old, old_rx, old_tx));
+    site.proxies_are(&["main.edge.yard.2"]).await;
+    assert_eq!(since(&site), Some(before), "nobody saw it gone");
 }
 
 fn credentials(dir: &TempDir, who: &str) -> Credentials {

@@ -9,7 +9,7 @@ fn published(link: &Link) -> Option<usize> {
 
 #[tokio::test]
 async fn one_that_was_blocked_takes_nothing_from_its_successor_when_it_wakes() {
-    let (pair, link) = (Pair::new(), Link::new("127.0.0.1:1".parse().expect("an address"), Role::Relay));
+    let (pair, link) = (Pair::new(), Link::new(vec!["127.0.0.1:1".parse().expect("an address")], Role::Relay));
     let ((first, _first), (second, _second)) = (pair.connect().await, pair.connect().await);
     let blocked = Turn::begin(&link);
     let up = blocked.publish(&first, "linked first".to_owned());
@@ -26,11 +26,62 @@ async fn one_that_was_blocked_takes_nothing_from_its_successor_when_it_wakes() {
     assert_eq!(published(&link), None, "its own it takes away");
 }
 
+/// One of each, as a peer may make them up.
+fn all_down() -> Vec<Down> {
+    let by = "main/operator/ada".parse().expect("an identity");
+    vec![
+        Down::Welcome { node: "x".to_owned(), software: "x".to_owned() },
+        Down::Snapshot { call: 1, path: None },
+        Down::Steer { call: 2, path: "yard/outbox".to_owned(), act: Act::Restart, by },
+        Down::Failures { call: 3, path: None, limit: 1 },
+        Down::Directory(Vec::new()),
+    ]
+}
+
 #[test]
-fn only_a_relay_steers_and_not_without_end() {
-    assert_eq!(refused(Role::Relay, 0), None);
-    assert!(refused(Role::Relay, ACTS_MAX).is_some());
-    for other in Role::ALL.into_iter().filter(|role| *role != Role::Relay) {
-        assert!(refused(other, 0).is_some(), "{other} steers");
+fn only_a_relay_steers_and_says_where_the_frames_go() {
+    let facts = |role| {
+        let node = Identity { role, ..identity("main/edge/yard") };
+        Facts::new(node, supervision::Roll::default(), crate::api::health::Health::default())
+    };
+    for (here, upstream, wanted) in [
+        (Role::Edge, "main/relay/hub", vec![]),
+        (Role::Edge, "main/gpu/engine", vec!["steer", "directory"]),
+        (Role::Gpu, "main/relay/hub", vec!["directory"]),
+        (Role::Gpu, "main/edge/barn", vec!["welcome", "snapshot", "steer", "failures", "directory"]),
+    ] {
+        let upstream = identity(upstream);
+        let denied = all_down().into_iter().filter(|down| !roles::may(here, upstream.role, down.row()));
+        let denied: Vec<Down> = denied.collect();
+        let names: Vec<_> = denied.iter().map(|down| down.row().name).collect();
+        assert_eq!(names, wanted, "{upstream} to {here}");
+        for down in denied {
+            match (down.row().name, refused(&facts(here), &upstream, down)) {
+                ("steer", Ok(Up::Steered { call: 2, result: Err(why) })) => assert_eq!(why, THROUGH_ITS_RELAY),
+                (name, Err(why)) => assert!(why.contains(name) && why.contains("role"), "{why}"),
+                (name, told) => panic!("{name}: {told:?}"),
+            }
+        }
     }
+}
+
+#[tokio::test]
+async fn a_gpu_node_that_says_what_only_relays_say_loses_the_link() {
+    let pair = Pair::new();
+    let (edge, relay) = pair.connect().await;
+    let (_edge_tx, mut edge_rx) = edge.open_bi(&Open::Control).await.expect("a stream");
+    let (_, mut tx, _rx) = relay.accept_bi().await.expect("a stream").open().await.expect("says what it is");
+    let facts = Facts::new(identity("main/edge/yard"), supervision::Roll::default(), Default::default());
+    tx.send(&Down::Directory(Vec::new())).await.expect("is sent");
+    let (mut edge_tx, _) = edge.open_bi(&Open::Events).await.expect("a stream");
+    let engine = identity("main/gpu/engine");
+    let asked = Asks::new(Role::Gpu).on(&edge);
+    let mut uses = Uses { news: None, asked, clips: Clips::default() };
+    let ended = answer(&mut edge_tx, &mut edge_rx, &mut uses, &facts, &engine);
+    let why = timeout(Duration::from_secs(20), ended).await.expect("it ends");
+    assert!(why.contains("the role gpu may not say directory"), "{why}");
+}
+
+fn identity(text: &str) -> Identity {
+    text.parse().expect("an identity")
 }

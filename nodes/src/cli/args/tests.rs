@@ -58,6 +58,18 @@ fn a_certificate_is_for_the_main_tenant_and_a_year_unless_told() {
 }
 
 #[test]
+fn a_token_is_good_for_an_hour_unless_told() {
+    for (line, wanted_s) in [("", 3600), (" --ttl 15m", 900), (" --ttl 1h30m", 5400)] {
+        let Command::Token(TokenCommand::Create(args)) =
+            parsed(&format!("watchtree token create --role gpu --name engine{line}"))
+        else {
+            panic!("no token")
+        };
+        assert_eq!((args.role, args.ttl.as_secs()), (Role::Gpu, wanted_s));
+    }
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_by_name() {
     check_refused("watchtree nodes --connect hub", ErrorKind::ValueValidation, "use host:port");
     check_refused("watchtree events --from yesterday", ErrorKind::ValueValidation, "10m");
@@ -66,6 +78,9 @@ fn what_cannot_be_meant_is_refused_by_name() {
     check_refused("watchtree record", ErrorKind::MissingRequiredArgument, "--edge");
     check_refused("watchtree ca issue --role boss --name me", ErrorKind::ValueValidation, "use edge, relay, gpu");
     check_refused("watchtree ca issue --role edge --name yard --days 0", ErrorKind::ValueValidation, "--days");
+    check_refused("watchtree token create --role edge --name yard --ttl 1", ErrorKind::ValueValidation, "15m");
+    check_refused("watchtree token create --role edge", ErrorKind::MissingRequiredArgument, "--name");
+    check_refused("watchtree revoke", ErrorKind::MissingRequiredArgument, "NAME");
     check_refused("watchtree frobnicate", ErrorKind::InvalidSubcommand, "frobnicate");
 }
 
@@ -94,6 +109,8 @@ fn a_program_is_told_of_errors_in_the_form_it_asked_for() {
         ("watchtree inject yard/outbox panic -o json", true),
         ("watchtree events -f --output json", true),
         ("watchtree record --edge yard", true),
+        ("watchtree token create --role edge --name yard -o json", true),
+        ("watchtree revoke yard", false),
         ("watchtree ca init", false),
     ] {
         assert_eq!(parsed(line).speaks_json(), speaks_json, "{line}");

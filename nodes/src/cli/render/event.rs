@@ -2,7 +2,7 @@
 
 use super::{Cell, Paint, Style, time};
 use protocol::admin::RecordedEvent;
-use protocol::{EndReason, Phase, TenantId};
+use protocol::{EndReason, Event, Evidence, Phase, TenantId};
 
 /// Blank-padded widths; what is longer moves the rest of its line.
 const WIDTHS: [usize; 8] = [20, 22, 10, 5, 6, 8, 7, 32];
@@ -23,14 +23,28 @@ pub(in super::super) fn line(recorded: &RecordedEvent, style: Style) -> String {
     let cells = [
         Cell::new(time::clock(event.begin)),
         Cell::new(place(recorded)),
-        Cell::new(&event.label),
-        Cell::new(format!("{:.2}", event.score)),
+        label(event),
+        score(event),
         Cell::painted(paint, phase),
         Cell::new(duration),
         reason(event.reason),
         Cell::painted(Paint::Aside, event.id.to_string()),
     ];
     aligned(&cells, style)
+}
+
+/// What an edge gave up is missing from all that is shown here.
+fn label(event: &Event) -> Cell {
+    let paint = if is_dropped(event) { Paint::Warning } else { Paint::Normal };
+    Cell::painted(paint, event.title())
+}
+
+fn score(event: &Event) -> Cell {
+    if is_dropped(event) { Cell::new("-") } else { Cell::new(format!("{:.2}", event.score)) }
+}
+
+fn is_dropped(event: &Event) -> bool {
+    matches!(event.evidence, Evidence::Dropped { .. })
 }
 
 /// `yard/door`; with the tenant in front where there is more than the usual one.
@@ -76,6 +90,18 @@ mod tests {
 BEGIN                 CAMERA                  LABEL       SCORE  PHASE   DURATION  REASON   ID
 2026-11-20T18:30:00Z  yard/door               person      0.87   end     4.2s      left     000000000000000000000000000000ab";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn what_an_edge_gave_up_is_said_with_its_number_and_severity() {
+        let mut dropped = event(0xab, 0, 0, Phase::End);
+        dropped.event.camera = protocol::CameraId::outbox();
+        dropped.event.label = protocol::event::DROPPED_LABEL.to_owned();
+        dropped.event.evidence = Evidence::Dropped { entries: 1234, severity: protocol::Severity::Low };
+        dropped.event.reason = None;
+        let expected = "\
+2026-11-20T18:30:00Z  yard/outbox             events-dropped 1234 low  -      end     4.2s      -        000000000000000000000000000000ab";
+        assert_eq!(line(&dropped, Style::Plain), expected);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `watchtree nodes` as a table, and as JSON.
+//! `watchtree nodes` where nobody judges, as a table and as JSON: who is linked, and what each one's tree says.
 
 use super::absent::Absence;
 use super::{Cell, Paint, Table, state_paint, time};
@@ -59,7 +59,7 @@ pub(in super::super) fn table(nodes: &[Told<'_>], now: Timestamp) -> Table {
     table
 }
 
-fn rtt(micros: u64) -> String {
+pub(super) fn rtt(micros: u64) -> String {
     format!("{}.{} ms", micros / 1000, micros % 1000 / 100)
 }
 

@@ -1,6 +1,7 @@
 //! What tests draw.
 
-use protocol::admin::{ActorStatus, FailureRecord, NodeLine, NodeSnapshot, RecordedEvent};
+use protocol::admin::{ActorStatus, FailureRecord, HealthState, NodeHealth, NodeLine, NodeSnapshot, RecordedEvent};
+use protocol::telemetry::{CameraFigures, SpoolFigures, System, Telemetry};
 use protocol::{EndReason, Epoch, Event, EventId, Evidence, Phase, Timestamp};
 use std::time::Duration;
 
@@ -83,5 +84,48 @@ pub(in super::super) fn failure(path: &str, after_s: u64) -> FailureRecord {
         text: "index out of bounds".to_owned(),
         then: "restarted".to_owned(),
         lived_ms: Some(4250),
+    }
+}
+
+/// Of an edge with two cameras that see.
+pub(in super::super) fn telemetry() -> Telemetry {
+    let camera = |name: &str| CameraFigures {
+        camera: name.parse().expect("a camera"),
+        on_line: true,
+        why: None,
+        frames_per_s: 5.0,
+        storage_bytes: 0,
+    };
+    let system = System {
+        cpu_pct: 12.3,
+        memory_used_bytes: 1 << 30,
+        memory_total_bytes: 4 << 30,
+        disk_free_bytes: 2 << 30,
+        disk_total_bytes: 20 << 30,
+        ..System::default()
+    };
+    Telemetry {
+        boot: Epoch(7),
+        at: now(),
+        ready: true,
+        notes: vec![],
+        system,
+        cameras: vec![camera("door"), camera("gate")],
+        spool: Some(SpoolFigures::default()),
+        inference: None,
+        certificate_until: None,
+    }
+}
+
+pub(in super::super) fn health(node: &str, state: HealthState) -> NodeHealth {
+    NodeHealth {
+        node: node.parse().expect(node),
+        state,
+        since: now().minus(Duration::from_secs(200)),
+        reasons: vec![],
+        software: "watchtree 0.1.0".to_owned(),
+        rtt_us: None,
+        clock_skew_ms: None,
+        telemetry: None,
     }
 }

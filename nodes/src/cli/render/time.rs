@@ -81,6 +81,11 @@ fn moment_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     }
 }
 
+/// How long, on a command line.
+pub(in super::super) fn span_typed(text: &str) -> Result<Duration, String> {
+    span(text).ok_or_else(|| "use a number and its unit, like 90s, 15m, 2h, 1h30m, 1d".to_owned())
+}
+
 /// `1h30m`: numbers, each with its unit.
 fn span(text: &str) -> Option<Duration> {
     let (mut rest, mut total_s) = (text, 0u64);

@@ -6,6 +6,7 @@ use super::super::flight::{End, Flight, Passenger};
 use super::super::tally::{Stats, Tally};
 use super::Limits;
 use super::client::{self, Client, Outlet};
+use socket2::SockRef;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -242,14 +243,15 @@ impl Hub {
     }
 
     fn send(&self, clients: &HashMap<SocketAddr, Client>, Passenger { client, to, packet, .. }: &Passenger) -> bool {
-        let sent = match to {
-            End::Client => self.inlet.try_send_to(packet, *client),
+        let (socket, addr) = match to {
+            End::Client => (&self.inlet, *client),
             End::Upstream => match clients.get(client) {
-                Some(client) => client.outlet.socket.try_send_to(packet, self.upstream),
+                Some(client) => (&*client.outlet.socket, self.upstream),
                 None => return false,
             },
         };
-        sent.is_ok()
+        // Past tokio, to which a new socket is not writable before its first turn.
+        SockRef::from(socket).send_to(packet, &addr.into()).is_ok()
     }
 }
 

@@ -64,6 +64,20 @@ async fn each_client_gets_its_own_answers_and_is_known_by_its_own_port() {
 }
 
 #[tokio::test]
+async fn the_first_packet_of_a_client_gets_through_too() {
+    let (upstream, _echo) = echo().await;
+    let proxy = Proxy::start(upstream, Impairment::default(), 1).expect("it starts");
+    for nth in 1..=20 {
+        client().await.send_to(b"hello", proxy.addr()).await.expect("loopback");
+        wait_for("it arrived", WITHIN, async || match proxy.stats().up {
+            up if up.delivered == nth => Ok(()),
+            up => Err(format!("{up:?}")),
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_delay_is_never_less_than_it_says_and_the_rest_is_told() {
     let (upstream, _echo) = echo().await;
     let proxy = Proxy::start(upstream, Impairment::delay(20 * MS), 1).expect("it starts");
