@@ -36,7 +36,7 @@ const DESK_FREE_WITHIN: Duration = Duration::from_secs(1);
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
 /// Datagrams of one peer within [`NOTE_EVERY`] that are looked at; the others are dropped and counted.
-const DATAGRAMS_MAX: u32 = 200;
+const DATAGRAMS_MAX: u32 = 1000;
 
 /// One for all connections: each of their futures would hold what they have in common several times.
 pub(super) struct Proxy {
@@ -174,12 +174,12 @@ impl Proxy {
             }
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
             Open::Renew => match &self.served.enrolment {
-                Some(enrolment) => enrolment.renew(&connection, tx, rx).await,
+                Some(enrolment) => Box::pin(enrolment.renew(&connection, tx, rx)).await,
                 None => refuse(&connection, CloseCode::Refused, "this node renews no certificates"),
             },
             Open::Core => match &self.served.site.facts.core {
                 // The session ends with the stream, and the peer opens another; the connection goes on.
-                Some(core) => core.accept(&connection, tx, rx).await,
+                Some(core) => Box::pin(core.accept(&connection, tx, rx)).await,
                 None => refuse(&connection, CloseCode::Refused, "this node is in no core"),
             },
             Open::Clip { .. } => {
