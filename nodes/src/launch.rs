@@ -2,6 +2,8 @@
 //!
 //!   read configuration ▸ log ▸ certificate ▸ history ▸ start the tree ▸ wait for a signal or a failure ▸ stop
 
+pub mod heaps;
+
 use actors::api::health::{Finding, Health};
 use actors::api::sd_notify::Notify;
 use actors::fabric::facts::Facts;
@@ -13,6 +15,7 @@ use protocol::{Identity, Role, Timestamp};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use supervision::{Failure, FailureKind, History, LastEnd, Roll, Root, State, Tree};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -104,7 +107,11 @@ pub fn run(
         error!("{why}");
         return ExitCode::FAILURE;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(worker_threads()).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
+        .thread_keep_alive(SPARE_THREADS_LIVE)
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(why) => {
@@ -120,9 +127,13 @@ pub fn run(
         }
     };
     // Blocking work that does not end must not keep a stopped node.
-    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    runtime.shutdown_timeout(Duration::from_millis(500));
     code
 }
+
+/// Threads for blocking work end when none comes for so long. A store's commits take turns on all there are, each of
+/// which keeps memory of its own: after a rush thirty would stay for ever.
+const SPARE_THREADS_LIVE: Duration = Duration::from_millis(200);
 
 /// A thread that an actor blocks is gone until the watchdog's fence frees it, if ever. With as many threads as
 /// cores, two of those would stop a small machine; some idle ones cost their stacks, which are never touched.

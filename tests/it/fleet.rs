@@ -174,7 +174,7 @@ async fn a_simulated_edge_hands_over_the_clips_it_is_asked_for_from_where_they_a
     let (connection, _tx, mut rx) = welcome(&relay).await;
     for offset in [0, clips::CLIP_BYTES - 1000, clips::CLIP_BYTES] {
         let clip = EventId(77);
-        let (_, mut bytes) = connection.open_bi(&Open::Clip { clip, offset }).await.expect("there is room");
+        let (_tx, mut bytes) = connection.open_bi(&Open::Clip { clip, offset }).await.expect("there is room");
         assert_eq!(bytes.recv().await, Ok(Some(ClipDown::Begins { bytes: clips::CLIP_BYTES })));
         let mut at = offset;
         while let Some(piece) = bytes.recv_bytes(100_000).await.expect("it comes whole") {
@@ -183,7 +183,8 @@ async fn a_simulated_edge_hands_over_the_clips_it_is_asked_for_from_where_they_a
         }
         assert_eq!(at, clips::CLIP_BYTES);
     }
-    let (_, mut refused) = connection.open_bi(&Open::Clip { clip: EventId(1), offset: u64::MAX }).await.expect("room");
+    let (_tx, mut refused) =
+        connection.open_bi(&Open::Clip { clip: EventId(1), offset: u64::MAX }).await.expect("room");
     assert!(matches!(refused.recv().await, Ok(Some(ClipDown::Refused(why))) if why.contains("ends at")));
     let telemetry = wait_for("it tells how it is", WITHIN, async || match rx.recv::<Up>().await {
         Ok(Some(Up::Telemetry(telemetry))) => Ok(telemetry),

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use supervision::Failure;
 
 /// Pages kept in memory. When full, the ones used least lately are read again from the file, which the system may have
-/// in memory too. The leaves to which two thousand outboxes are appended fit.
-const CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// in memory too. The leaves to which a thousand outboxes are appended fit.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
 /// A reader of the last incarnation may still hold the file; after this it is somebody else's.
 const IN_USE_WITHIN: Duration = Duration::from_secs(5);

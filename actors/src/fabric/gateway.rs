@@ -54,18 +54,16 @@ pub struct Served {
 #[derive(Clone)]
 pub struct Gateway {
     endpoint: Endpoint,
-    served: Served,
-    admin: Admin,
+    proxy: Arc<Proxy>,
     proxies: Dynamic,
     doors: Doors,
-    echo: Echo,
 }
 
 impl Gateway {
     pub fn new(endpoint: Endpoint, served: Served) -> Self {
         let admin = Admin::new(served.site.clone(), served.store.clone(), served.enrolment.clone());
-        let proxies = Dynamic::new("peers", CONNECTIONS_MAX);
-        Self { endpoint, served, admin, proxies, doors: Doors::default(), echo: Echo::new() }
+        let proxy = Arc::new(Proxy { served, admin, echo: Echo::new() });
+        Self { endpoint, proxy, proxies: Dynamic::new("peers", CONNECTIONS_MAX), doors: Doors::default() }
     }
 
     /// The supervisor of all connections; it stands ahead of the gateway in the tree, so that the gateway says
@@ -76,7 +74,7 @@ impl Gateway {
 
     /// Who answers the peers' pings.
     pub fn echo(&self) -> Node {
-        self.echo.child()
+        self.proxy.echo.child()
     }
 
     pub async fn run(self, cx: ServiceCx) -> Result<(), Failure> {
@@ -111,7 +109,7 @@ impl Gateway {
 
     /// Restarted by hand, the gateway must find its socket open again.
     async fn leave(&self) {
-        if self.served.site.facts.is_stopping() {
+        if self.proxy.served.site.facts.is_stopping() {
             self.endpoint.close("this node stops");
             let _ = timeout(GOODBYE_WITHIN, self.endpoint.drained()).await;
         }
@@ -136,7 +134,7 @@ impl Gateway {
             }
         };
         let (name, conversed) = (guest.name(), connection.clone());
-        let proxy = Proxy { served: self.served, admin: self.admin, echo: self.echo };
+        let proxy = self.proxy;
         let body = move |cx| {
             // Its place is taken for as long as the supervisor knows this child.
             let _ = &guest;
@@ -156,11 +154,11 @@ impl Gateway {
 
     /// A box that has no certificate yet.
     async fn take_in(self, joining: Joining) {
-        if let Err(denied) = roles::check(self.served.site.facts.node.role, Who::Stranger, &JoinUp::ROWS[0]) {
+        if let Err(denied) = roles::check(self.proxy.served.site.facts.node.role, Who::Stranger, &JoinUp::ROWS[0]) {
             refusals::denied(joining.remote_addr(), &denied);
             return drop(joining.serve(async |_| JoinDown::Refused(enrol::Refusal::NoAuthority)).await);
         }
-        match self.served.enrolment {
+        match &self.proxy.served.enrolment {
             Some(enrolment) => enrolment.admit(joining).await,
             None => drop(joining.serve(async |_| JoinDown::Refused(enrol::Refusal::NoAuthority)).await),
         }

@@ -24,6 +24,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    launch::heaps::few();
     let cli = Cli::parse();
     if let Some(Command::Join(args)) = cli.command {
         return join::run(&args, protocol::Role::Relay);

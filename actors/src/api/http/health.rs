@@ -17,7 +17,7 @@ pub(super) async fn live() -> Response {
 
 pub(super) async fn ready(State(http): State<Http>) -> Response {
     let facts = &http.site.facts;
-    let failing: Vec<_> = facts.health.checks().into_iter().filter(|check| check.needed && !check.ok).collect();
+    let failing: Vec<_> = facts.health.needed().into_iter().filter(|check| !check.ok).collect();
     let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if failing.is_empty() { "ready" } else { "not ready" };
     let body = json!({ "status": word, "node": facts.node.to_string(), "failing": failing });

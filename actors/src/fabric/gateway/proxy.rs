@@ -36,9 +36,9 @@ const DESK_FREE_WITHIN: Duration = Duration::from_secs(1);
 const NOTE_EVERY: Duration = Duration::from_secs(10);
 
 /// Datagrams of one peer within [`NOTE_EVERY`] that are looked at; the others are dropped and counted.
-const DATAGRAMS_MAX: u32 = 200;
+const DATAGRAMS_MAX: u32 = 1000;
 
-#[derive(Clone)]
+/// One for all connections: each of their futures would hold what they have in common several times.
 pub(super) struct Proxy {
     pub served: Served,
     pub admin: Admin,
@@ -47,7 +47,7 @@ pub(super) struct Proxy {
 
 impl Proxy {
     /// One peer, from its certificate to its end.
-    pub async fn run(self, connection: Connection, cx: ServiceCx) -> Result<(), Failure> {
+    pub async fn run(self: Arc<Self>, connection: Connection, cx: ServiceCx) -> Result<(), Failure> {
         let _ends = Ends(connection.clone());
         let facts = self.served.site.facts.clone();
         let reason = tokio::select! {
@@ -63,7 +63,7 @@ impl Proxy {
     }
 
     /// Serves the peer's streams, which end with its connection; says why that ended.
-    async fn host(self, connection: &Connection, cx: &ServiceCx) -> Result<String, Failure> {
+    async fn host(self: Arc<Self>, connection: &Connection, cx: &ServiceCx) -> Result<String, Failure> {
         let (here, peer) = (self.served.site.facts.node.role, connection.peer());
         let frames_come = self.served.desk.is_some() && roles::may(here, peer.role, Open::Frame.row());
         let visit = Arc::new(Visit::new(connection.clone(), cx.clone()));
@@ -134,7 +134,7 @@ impl Proxy {
         }
     }
 
-    async fn open(self, visit: Arc<Visit>, pending: PendingStream) {
+    async fn open(self: Arc<Self>, visit: Arc<Visit>, pending: PendingStream) {
         match pending.open().await {
             Ok((open, tx, rx)) => self.serve(&visit, open, tx, rx).await,
             Err(StreamRefusal::Garbled(why)) => refuse(&visit.connection, CloseCode::Protocol, &why),
@@ -142,7 +142,7 @@ impl Proxy {
         }
     }
 
-    async fn serve(self, visit: &Visit, open: Open, tx: Tx, rx: Rx) {
+    async fn serve(&self, visit: &Visit, open: Open, tx: Tx, rx: Rx) {
         let connection = visit.connection.clone();
         let (here, peer) = (self.served.site.facts.node.role, connection.peer().role);
         if let Err(denied) = roles::check(here, peer, open.row()) {
@@ -169,16 +169,17 @@ impl Proxy {
                 None => refuse(&connection, CloseCode::Refused, "this node judges no frames"),
             },
             Open::Admin => {
-                Box::pin(self.admin.serve(connection.peer().clone(), connection.version(), tx, rx)).await;
+                let admin = self.admin.clone();
+                Box::pin(admin.serve(connection.peer().clone(), connection.version(), tx, rx)).await;
             }
             Open::Frame => refuse(&connection, CloseCode::Protocol, "a frame comes on a stream of its own, one way"),
-            Open::Renew => match self.served.enrolment {
-                Some(enrolment) => enrolment.renew(&connection, tx, rx).await,
+            Open::Renew => match &self.served.enrolment {
+                Some(enrolment) => Box::pin(enrolment.renew(&connection, tx, rx)).await,
                 None => refuse(&connection, CloseCode::Refused, "this node renews no certificates"),
             },
             Open::Core => match &self.served.site.facts.core {
                 // The session ends with the stream, and the peer opens another; the connection goes on.
-                Some(core) => core.accept(&connection, tx, rx).await,
+                Some(core) => Box::pin(core.accept(&connection, tx, rx)).await,
                 None => refuse(&connection, CloseCode::Refused, "this node is in no core"),
             },
             Open::Clip { .. } => {
@@ -187,8 +188,8 @@ impl Proxy {
         }
     }
 
-    async fn events(self, connection: Connection, tx: Tx, rx: Rx) {
-        let Some(store) = self.served.store else {
+    async fn events(&self, connection: Connection, tx: Tx, rx: Rx) {
+        let Some(store) = self.served.store.clone() else {
             return refuse(&connection, CloseCode::Refused, "this node keeps no record");
         };
         match receiver::receive(connection.peer().clone(), tx, rx, store).await {
