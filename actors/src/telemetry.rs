@@ -16,6 +16,7 @@ mod zeros;
 use classes::Classes;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use protocol::admin::NodeLine;
+use protocol::transport::Traffic;
 use protocol::{Identity, NodeName};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -169,6 +170,19 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (Gauge, "watchtree_link_up", "1 while the link to this upstream is up, by its role."),
     (Counter, "watchtree_link_failures_total", "A link was lost or could not be made, by the upstream's role."),
     (
+        Counter,
+        "watchtree_link_lost_total",
+        "A link that was up ended, by upstream and reason: silent, closed, stopped, refused, replaced, restarted, broken, or left by this node.",
+    ),
+    (Gauge, "watchtree_link_rtt_seconds", "How long a packet takes to this upstream and back, as last measured."),
+    (Counter, "watchtree_link_packets_sent_total", "A packet went out to this upstream."),
+    (
+        Counter,
+        "watchtree_link_packets_lost_total",
+        "A packet to this upstream was not acknowledged and is taken for lost.",
+    ),
+    (Counter, "watchtree_plane_bytes_total", "A byte was sent or received, by what it was for."),
+    (
         Histogram,
         "watchtree_link_answer_seconds",
         "An actor of the upstream answered the link's ping, by the upstream's role.",
@@ -213,6 +227,7 @@ impl Recorder {
         show_states(&rows);
         metrics::gauge!("watchtree_threads_blocked").set(roll.blocked() as f64);
         show_life(self.0.started, roll.history().last_end());
+        show_traffic();
         self.0.handle.run_upkeep();
         let cpu = seen
             .classes
@@ -268,6 +283,15 @@ fn show_states(rows: &[(String, Status)]) {
     for state in State::ALL {
         let count = rows.iter().filter(|(_, status)| status.state == state).count();
         metrics::gauge!("watchtree_actors", "state" => state.as_str()).set(count as f64);
+    }
+}
+
+/// The transport counts for itself: it names no library of metrics.
+fn show_traffic() {
+    for traffic in Traffic::ALL {
+        let count = |direction: &'static str| metrics::counter!("watchtree_plane_bytes_total", "plane" => traffic.as_str(), "direction" => direction);
+        count("sent").absolute(traffic.sent());
+        count("received").absolute(traffic.received());
     }
 }
 

@@ -20,6 +20,7 @@ mod message;
 mod own;
 mod reason;
 mod settings;
+mod traffic;
 mod verifier;
 
 pub use connection::Connection;
@@ -33,6 +34,7 @@ pub use settings::{
     DIAL_WITHIN, FRAME_WITHIN, HANDSHAKE_WITHIN, HANDSHAKES_MAX, KEEP_ALIVE_EVERY, OPEN_WITHIN, SILENCE_MAX, VERSIONS,
     Version,
 };
+pub use traffic::Traffic;
 pub use verifier::CLOCK_SKEW_TOLERATED;
 
 use quinn::VarInt;

@@ -20,6 +20,7 @@ use protocol::roles::{self, Denied, Listed};
 use protocol::telemetry::Telemetry;
 use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx, Version};
 use protocol::{Act, Identity, Role};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use supervision::{Backoff, Failure, ServiceCx, jitter};
@@ -43,6 +44,8 @@ const ACTS_MAX: usize = 8;
 const ENDS_MAX: usize = 8;
 const TOO_MANY_ACTS: &str = "too many acts are under way on this node already; ask again";
 const THROUGH_ITS_RELAY: &str = "a node is steered through its relay alone";
+/// How often the path's figures are brought up to date.
+const SHOW_EVERY: Duration = Duration::from_secs(5);
 /// A connection that was taken over by a newer one of the same link still carries what was under way for so long.
 const LINGER: Duration = Duration::from_secs(3);
 /// For the last words on an orderly stop.
@@ -215,7 +218,10 @@ impl<'a> Turn<'a> {
         };
         loop {
             tokio::select! {
-                ended = &mut live.serving => return ended,
+                ended = &mut live.serving => {
+                    away.seen = Instant::now();
+                    return ended;
+                }
                 _ = upstreams.changed() => {
                     let list = upstreams.borrow_and_update().clone();
                     if !list.contains(&live.upstream) {
@@ -242,7 +248,10 @@ impl<'a> Turn<'a> {
         away: &mut Away,
     ) -> Result<Live, Option<String>> {
         let reached = tokio::select! {
-            ended = &mut old.serving => return Err(ended),
+            ended = &mut old.serving => {
+                away.seen = Instant::now();
+                return Err(ended);
+            }
             reached = self.reach(endpoint, facts, away) => reached,
         };
         let reached = match reached {
@@ -273,8 +282,8 @@ impl<'a> Turn<'a> {
         // Ahead of whoever sees that the link is up, and tells.
         let news = (connection.version() >= Version::FABRIC).then(|| self.link.news());
         let up = self.publish(&connection, state);
-        let Shared { asks, clips, .. } = &*self.link.0;
-        let uses = Uses { news, asked: asks.on(&connection), clips: clips.clone() };
+        let Shared { asks, clips, label, .. } = &*self.link.0;
+        let uses = Uses { label: label.clone(), news, asked: asks.on(&connection), clips: clips.clone() };
         let serving = Box::pin(serve(connection.clone(), tx, rx, uses, facts.clone(), cx.clone()));
         Live { upstream, connection, serving, _up: up }
     }
@@ -413,6 +422,8 @@ async fn greet(connection: &Connection, facts: &Facts) -> Result<(Tx, Rx), Strin
 
 /// What goes over a connection's control stream besides answers, and beside that stream.
 struct Uses {
+    /// In metrics.
+    label: String,
     news: News,
     asked: Asked,
     clips: Clips,
@@ -428,6 +439,8 @@ async fn serve(
     cx: ServiceCx,
 ) -> Option<String> {
     let clips = uses.clips.clone();
+    let label = uses.label.clone();
+    let _lost = Lost { connection: connection.clone(), label: label.clone() };
     tokio::select! {
         reason = answer(&mut tx, &mut rx, &mut uses, &facts, connection.peer()) => {
             // What the connection died of says more than what its stream did.
@@ -444,6 +457,7 @@ async fn serve(
             connection.close(CloseCode::Refused, &reason);
             Some(reason)
         }
+        never = show_path(&connection, &label) => match never {},
         () = cx.stop.cancelled() => {
             let goodbye = async {
                 // Others on this connection end in good order first; their last words need it.
@@ -455,6 +469,34 @@ async fn serve(
             connection.close(CloseCode::Done, why);
             None
         }
+    }
+}
+
+/// Counts the end of a link that was up.
+struct Lost {
+    connection: Connection,
+    label: String,
+}
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        let reason = self.connection.ended_as().unwrap_or("left");
+        metrics::counter!("watchtree_link_lost_total", "upstream" => self.label.clone(), "reason" => reason)
+            .increment(1);
+    }
+}
+
+/// For operators: how the path to the upstream is.
+async fn show_path(connection: &Connection, label: &str) -> Infallible {
+    let count = |name: &'static str, more: u64| metrics::counter!(name, "upstream" => label.to_owned()).increment(more);
+    let (mut sent, mut lost) = (0, 0);
+    loop {
+        metrics::gauge!("watchtree_link_rtt_seconds", "upstream" => label.to_owned()).set(connection.rtt());
+        let path = connection.stats().path;
+        count("watchtree_link_packets_sent_total", path.sent_packets.saturating_sub(sent));
+        count("watchtree_link_packets_lost_total", path.lost_packets.saturating_sub(lost));
+        (sent, lost) = (path.sent_packets, path.lost_packets);
+        tokio::time::sleep(SHOW_EVERY).await;
     }
 }
 

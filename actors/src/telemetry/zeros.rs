@@ -186,6 +186,12 @@ fn counted_by(class: &str) {
 fn link(upstream: &'static str) {
     let _ = metrics::gauge!("watchtree_link_up", "upstream" => upstream);
     let _ = metrics::histogram!("watchtree_link_answer_seconds", "upstream" => upstream);
+    for name in ["watchtree_link_packets_sent_total", "watchtree_link_packets_lost_total"] {
+        let _ = metrics::counter!(name, "upstream" => upstream);
+    }
+    for reason in ["silent", "closed", "stopped", "refused", "replaced", "restarted", "broken", "left"] {
+        let _ = metrics::counter!("watchtree_link_lost_total", "upstream" => upstream, "reason" => reason);
+    }
 }
 
 #[cfg(test)]

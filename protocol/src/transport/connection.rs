@@ -4,6 +4,7 @@ use super::endpoint::canonical;
 use super::message::{PendingStream, Rx, SendError, Tx};
 use super::reason::{connection_lost, ending};
 use super::settings::Version;
+use super::traffic::Traffic;
 use super::{CloseCode, Lost, PendingFrame};
 use crate::datagram::Datagram;
 use crate::link::Open;
@@ -75,8 +76,12 @@ impl Connection {
     /// Sends it now or never: one that does not fit, or that comes too fast, is dropped. Newest wins.
     pub fn send_datagram(&self, datagram: &Datagram) -> Result<(), SendError> {
         let bytes = datagram.encode().map_err(|error| SendError::Unfit(error.to_string()))?;
+        let len = bytes.len();
         match self.quic.send_datagram(bytes.into()) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                Traffic::Datagrams.count_sent(len);
+                Ok(())
+            }
             Err(quinn::SendDatagramError::ConnectionLost(error)) => Err(connection_lost(&error).into()),
             Err(unfit) => Err(SendError::Unfit(unfit.to_string())),
         }
@@ -85,6 +90,7 @@ impl Connection {
     /// The next datagram of the peer, or why it cannot be read; the connection goes on. Cancel-safe.
     pub async fn recv_datagram(&self) -> Result<Result<Datagram, String>, Lost> {
         let bytes = self.quic.read_datagram().await.map_err(|e| connection_lost(&e))?;
+        Traffic::Datagrams.count_received(bytes.len());
         Ok(Datagram::decode(&bytes).map_err(|error| error.to_string()))
     }
 
@@ -124,6 +130,22 @@ impl Connection {
         }
     }
 
+    /// In a word, for counting: how it ended, if it has.
+    pub fn ended_as(&self) -> Option<&'static str> {
+        Some(match self.quic.close_reason()? {
+            ConnectionError::ApplicationClosed(close) => match CloseCode::from_wire(close.error_code) {
+                Some(CloseCode::ShuttingDown) => "stopped",
+                Some(CloseCode::Refused) => "refused",
+                Some(CloseCode::Replaced) => "replaced",
+                Some(_) | None => "closed",
+            },
+            ConnectionError::TimedOut => "silent",
+            ConnectionError::Reset => "restarted",
+            ConnectionError::LocallyClosed => "left",
+            _ => "broken",
+        })
+    }
+
     /// Ends the connection now; what is on the way is dropped. The peer reads `reason`.
     ///
     /// To be sure that a last message arrives, let its receiver close.
@@ -135,9 +157,10 @@ impl Connection {
     /// Opens a stream and says what it is. Waits while the peer has `STREAMS_MAX` of ours open.
     pub async fn open_bi(&self, open: &Open) -> Result<(Tx, Rx), Lost> {
         let (send, recv) = self.quic.open_bi().await.map_err(|e| connection_lost(&e))?;
-        let mut tx = Tx::new(send, stream_priority(open));
+        let traffic = Traffic::of(open);
+        let mut tx = Tx::new(send, stream_priority(open), traffic);
         match tx.send(open).await {
-            Ok(()) => Ok((tx, Rx::new(recv))),
+            Ok(()) => Ok((tx, Rx::new(recv, traffic))),
             Err(SendError::Lost(lost)) => Err(lost),
             Err(unfit) => Err(Lost::Stream(unfit.to_string())),
         }
@@ -158,13 +181,13 @@ impl Connection {
         let send = self.quic.open_uni().await.map_err(|e| connection_lost(&e))?;
         let nth = self.frames.fetch_add(1, Ordering::Relaxed);
         let priority = super::frames::stream_priority(header.priority, nth);
-        super::frames::send(Tx::new(send, priority), &head, pixels).await
+        super::frames::send(Tx::new(send, priority, Traffic::Frames), &head, pixels).await
     }
 
     /// The next frame's stream. Does not wait for its bytes: see [`PendingFrame::read`]. Cancel-safe.
     pub async fn accept_frame(&self) -> Result<PendingFrame, Lost> {
         let recv = self.quic.accept_uni().await.map_err(|e| connection_lost(&e))?;
-        Ok(PendingFrame::new(Rx::new(recv)))
+        Ok(PendingFrame::new(Rx::new(recv, Traffic::Frames)))
     }
 }
 

@@ -10,6 +10,7 @@ use super::dial::DialError;
 use super::endpoint::canonical;
 use super::message::{RecvError, Rx, Tx};
 use super::reason::{Ending, connection_lost, ending};
+use super::traffic::Traffic;
 use super::verifier::Verifier;
 use super::{CloseCode, settings};
 use crate::enrol::{JoinDown, JoinUp, Token, sha256};
@@ -100,8 +101,8 @@ impl Joining {
     async fn request(&self) -> Result<(JoinUp, Tx), (CloseCode, String)> {
         let lost = |error: String| (CloseCode::GivenUp, error);
         let (send, recv) = self.quic.accept_bi().await.map_err(|error| lost(connection_lost(&error).to_string()))?;
-        match Rx::new(recv).recv_within::<JoinUp, JOIN_BYTES_MAX>().await {
-            Ok(Some(up)) => Ok((up, Tx::new(send, 0))),
+        match Rx::new(recv, Traffic::Calls).recv_within::<JoinUp, JOIN_BYTES_MAX>().await {
+            Ok(Some(up)) => Ok((up, Tx::new(send, 0, Traffic::Calls))),
             Ok(None) => Err((CloseCode::Protocol, "it asked for nothing".to_owned())),
             Err(RecvError::Garbled(why)) => Err((CloseCode::Protocol, limits::short_text(&why))),
             Err(RecvError::Lost(why)) => Err(lost(why.to_string())),
@@ -161,7 +162,7 @@ async fn ask(token: &Token, addr: SocketAddr, up: &JoinUp) -> Result<JoinDown, E
 
 async fn exchange(quic: &quinn::Connection, up: &JoinUp) -> Result<JoinDown, Ending> {
     let (send, recv) = quic.open_bi().await.map_err(|error| ending(&error))?;
-    let (mut tx, mut rx) = (Tx::new(send, 0), Rx::new(recv));
+    let (mut tx, mut rx) = (Tx::new(send, 0, Traffic::Calls), Rx::new(recv, Traffic::Calls));
     let sent = tx.send(up).await;
     let answer = rx.recv_within::<JoinDown, JOIN_BYTES_MAX>().await;
     match (answer, sent) {

@@ -7,6 +7,7 @@
 
 use super::reason::{read_lost, write_lost};
 use super::settings::OPEN_WITHIN;
+use super::traffic::Traffic;
 use super::{CloseCode, Lost};
 use crate::codec;
 use crate::limits::{FRAME_HEADER_BYTES_MAX, MESSAGE_BYTES_MAX};
@@ -66,13 +67,14 @@ pub struct Tx {
     finished: bool,
     /// A write was dropped half way: what follows would be read as its rest.
     cut: bool,
+    traffic: Traffic,
 }
 
 impl Tx {
-    pub(super) fn new(stream: SendStream, priority: i32) -> Self {
+    pub(super) fn new(stream: SendStream, priority: i32, traffic: Traffic) -> Self {
         // Fails only once the stream has ended, which the first write reports.
         let _ = stream.set_priority(priority);
-        Self { stream: Some(stream), finished: false, cut: false }
+        Self { stream: Some(stream), finished: false, cut: false, traffic }
     }
 
     /// Waits while the peer does not read. Not cancel-safe: dropped half way, it cuts the stream, and
@@ -92,6 +94,7 @@ impl Tx {
         }
         self.stream().write_all(bytes).await.map_err(write_lost)?;
         self.cut = false;
+        self.traffic.count_sent(bytes.len());
         Ok(())
     }
 
@@ -157,11 +160,12 @@ pub struct Rx {
     stream: RecvStream,
     /// What has arrived of the next message, its length included.
     partial: Vec<u8>,
+    traffic: Traffic,
 }
 
 impl Rx {
-    pub(super) fn new(stream: RecvStream) -> Self {
-        Self { stream, partial: Vec::new() }
+    pub(super) fn new(stream: RecvStream, traffic: Traffic) -> Self {
+        Self { stream, partial: Vec::new(), traffic }
     }
 
     /// The next message; `None` when the peer has finished. Cancel-safe: what has arrived of a
@@ -181,7 +185,10 @@ impl Rx {
             }
             // Grows as bytes arrive: a length that promises more than is sent costs nothing.
             match self.stream.read_chunk(missing, true).await.map_err(read_lost)? {
-                Some(chunk) => self.partial.extend_from_slice(&chunk.bytes),
+                Some(chunk) => {
+                    self.traffic.count_received(chunk.bytes.len());
+                    self.partial.extend_from_slice(&chunk.bytes);
+                }
                 None if self.partial.is_empty() => return Ok(None),
                 None => return Err(RecvError::Garbled("the stream ended inside a message".to_owned())),
             }
@@ -202,7 +209,11 @@ impl Rx {
 
     /// Up to `bytes_max` of what follows the messages, as they lie; `None` at the end.
     pub(super) async fn read_raw(&mut self, bytes_max: usize) -> Result<Option<impl AsRef<[u8]> + use<>>, Lost> {
-        Ok(self.stream.read_chunk(bytes_max, true).await.map_err(read_lost)?.map(|chunk| chunk.bytes))
+        let chunk = self.stream.read_chunk(bytes_max, true).await.map_err(read_lost)?;
+        Ok(chunk.map(|chunk| {
+            self.traffic.count_received(chunk.bytes.len());
+            chunk.bytes
+        }))
     }
 
     pub(super) fn stop(&mut self, code: CloseCode) {
@@ -231,7 +242,8 @@ pub struct PendingStream {
 
 impl PendingStream {
     pub(super) fn new(send: SendStream, recv: RecvStream) -> Self {
-        Self { send, rx: Rx::new(recv) }
+        // What it is for is in its first message.
+        Self { send, rx: Rx::new(recv, Traffic::Calls) }
     }
 
     /// Reads what the stream is for, within [`OPEN_WITHIN`]. Ask [`crate::roles::check`] before anything else.
@@ -239,7 +251,8 @@ impl PendingStream {
         let first = tokio::time::timeout(OPEN_WITHIN, self.rx.recv_within::<Open, OPEN_BYTES_MAX>()).await;
         let why = match first {
             Ok(Ok(Some(open))) => {
-                let tx = Tx::new(self.send, super::connection::stream_priority(&open));
+                let tx = Tx::new(self.send, super::connection::stream_priority(&open), Traffic::of(&open));
+                self.rx.traffic = Traffic::of(&open);
                 return Ok((open, tx, self.rx));
             }
             Ok(Ok(None)) => StreamRefusal::Garbled("the peer opened a stream and ended it unnamed".to_owned()),

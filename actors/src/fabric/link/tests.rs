@@ -76,7 +76,7 @@ async fn a_gpu_node_that_says_what_only_relays_say_loses_the_link() {
     let (mut edge_tx, _) = edge.open_bi(&Open::Events).await.expect("a stream");
     let engine = identity("main/gpu/engine");
     let asked = Asks::new(Role::Gpu).on(&edge);
-    let mut uses = Uses { news: None, asked, clips: Clips::default() };
+    let mut uses = Uses { label: String::new(), news: None, asked, clips: Clips::default() };
     let ended = answer(&mut edge_tx, &mut edge_rx, &mut uses, &facts, &engine);
     let why = timeout(Duration::from_secs(20), ended).await.expect("it ends");
     assert!(why.contains("the role gpu may not say directory"), "{why}");
