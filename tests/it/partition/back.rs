@@ -31,12 +31,14 @@ pub struct Return {
     pub after: Duration,
     /// How much of it the machine stood still.
     pub lost: Duration,
+    /// How much of it one end could not know that the other had given the connection up.
+    pub unaware: Duration,
 }
 
 impl Return {
-    /// What the product took.
+    /// What the limit is held against.
     pub fn own(&self) -> Duration {
-        self.after.saturating_sub(self.lost)
+        self.after.saturating_sub(self.lost).saturating_sub(self.unaware)
     }
 }
 
@@ -84,7 +86,8 @@ impl Witness {
                 Some(look) = looks.join_next() => match look.expect("a look does not panic") {
                     Ok(count) if count > self.before => {
                         let after = healed.elapsed();
-                        return Ok(Return { link: self.link, after, lost: yardstick.lost_since(healed) });
+                        let lost = yardstick.lost_since(healed);
+                        return Ok(Return { link: self.link, after, lost, unaware: Duration::ZERO });
                     }
                     Ok(count) => seen = format!("{count}, as before"),
                     Err(why) => seen = why,
