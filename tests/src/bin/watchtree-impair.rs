@@ -109,8 +109,10 @@ fn main() -> Result<()> {
             return Ok(());
         }
     }
-    while cli.stay {
-        std::thread::park();
+    if cli.stay {
+        loop {
+            std::thread::park();
+        }
     }
     Ok(())
 }
