@@ -220,8 +220,8 @@ mod tests {
         check(
             &[
                 (0.0, &[]),
-                (0.1, &[idle.clone()]),
-                (0.2, &[busy.clone()]),
+                (0.1, std::slice::from_ref(&idle)),
+                (0.2, std::slice::from_ref(&busy)),
                 (0.3, &[busy.clone(), gpu("b", true, 0.0, 0)]),
                 (1.0, &[idle.clone(), gpu("b", true, 0.0, 0)]),
                 (2.4, &[idle.clone(), gpu("b", true, 0.0, 0)]),
