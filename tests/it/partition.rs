@@ -20,10 +20,9 @@ const WITHIN: Duration = Duration::from_secs(60);
 const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 /// From the network's return to the link's. A machine that stands still meanwhile is not the link's fault.
 const BACK_WITHIN: Duration = Duration::from_secs(3);
-/// Cut one way, the end that still hears the other finds out only when that one, who hears nothing, has given up after
-/// 4 s and been silent for as long. A cut that ends before leaves the rest of this to be waited for, unless that end
-/// has something to send. To be taken out here once a link notices that nothing of its own is acknowledged.
-const ONE_WAY_FOUND_WITHIN: Duration = Duration::from_secs(9);
+/// Cut one way, the end that still hears the other finds out when nothing of its own was acknowledged for 4 s. A cut
+/// that ends before leaves the rest of this to be waited for.
+const ONE_WAY_FOUND_WITHIN: Duration = Duration::from_secs(5);
 /// A test of so many seconds, with partitions of up to [`LONGEST_S`], in place of the short one.
 const SECONDS: &str = "WATCHTREE_PARTITION_SECONDS";
 const LONGEST_S: u64 = 60;

@@ -18,7 +18,9 @@ use protocol::codec::Blob;
 use protocol::link::{Down, Open, Up};
 use protocol::roles::{self, Denied, Listed};
 use protocol::telemetry::Telemetry;
-use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SendError, Tx, Version};
+use protocol::transport::{
+    CloseCode, Connection, DialError, Endpoint, KEEP_ALIVE_EVERY, Rx, SILENCE_MAX, SendError, Tx, Version,
+};
 use protocol::{Act, Identity, Role};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -458,6 +460,11 @@ async fn serve(
             Some(reason)
         }
         never = show_path(&connection, &label) => match never {},
+        () = unheard(&connection) => {
+            let reason = format!("nothing that this node sent was acknowledged for {} s", SILENCE_MAX.as_secs());
+            connection.close(CloseCode::GivenUp, &reason);
+            Some(reason)
+        }
         () = cx.stop.cancelled() => {
             let goodbye = async {
                 // Others on this connection end in good order first; their last words need it.
@@ -483,6 +490,20 @@ impl Drop for Lost {
         let reason = self.connection.ended_as().unwrap_or("left");
         metrics::counter!("watchtree_link_lost_total", "upstream" => self.label.clone(), "reason" => reason)
             .increment(1);
+    }
+}
+
+/// Ends when nothing of ours arrives any more, though the peer may be heard: a network that fails one way would be found
+/// only by the peer's silence after its own patience. The transport says something each second, which is acknowledged.
+async fn unheard(connection: &Connection) {
+    let looks_max = SILENCE_MAX.as_secs() / KEEP_ALIVE_EVERY.as_secs();
+    let (mut before, mut looks) = (connection.acknowledgements(), 0);
+    // Counted in looks: a process that was stopped blames nobody when it wakes.
+    while looks < looks_max {
+        tokio::time::sleep(KEEP_ALIVE_EVERY).await;
+        let now = connection.acknowledgements();
+        looks = if now == before { looks + 1 } else { 0 };
+        before = now;
     }
 }
 

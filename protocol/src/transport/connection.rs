@@ -130,6 +130,11 @@ impl Connection {
         }
     }
 
+    /// Counts acknowledgements of the peer: while it does not move, nothing of ours is known to have arrived.
+    pub fn acknowledgements(&self) -> u64 {
+        self.quic.stats().frame_rx.acks
+    }
+
     /// In a word, for counting: how it ended, if it has.
     pub fn ended_as(&self) -> Option<&'static str> {
         Some(match self.quic.close_reason()? {
