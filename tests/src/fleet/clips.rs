@@ -58,6 +58,6 @@ async fn send(tx: &mut Tx, clip: EventId, offset: u64) -> Result<(), String> {
 
 /// The byte of a clip at this offset.
 pub fn byte(clip: EventId, at: u64) -> u8 {
-    let mixed = (at / 8 ^ clip.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = ((at / 8) ^ clip.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed.rotate_left(31).to_le_bytes()[(at % 8) as usize]
 }

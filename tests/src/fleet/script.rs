@@ -73,7 +73,7 @@ pub fn cameras() -> impl Iterator<Item = CameraId> {
 
 /// Ids sort by their begin: 48 bits of milliseconds, then what is random.
 fn first_id(begin: Timestamp) -> u128 {
-    u128::from(begin.micros().max(0).unsigned_abs() / 1000 & 0xffff_ffff_ffff) << 80
+    u128::from((begin.micros().max(0).unsigned_abs() / 1000) & 0xffff_ffff_ffff) << 80
 }
 
 #[cfg(test)]
