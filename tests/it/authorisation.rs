@@ -355,7 +355,7 @@ async fn the_role_table_holds_for_every_peer_on_every_node() {
 
     let wrong = all.iter().flat_map(|tried| NODES.map(|here| (tried, here)));
     let wrong = wrong.flat_map(|(tried, here)| Wrong::ALL.map(|wrong| site.wrong_cell(tried, here, wrong)));
-    cells.extend(stream::iter(wrong).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
+    cells.extend(Box::pin(stream::iter(wrong).buffer_unordered(AT_ONCE).collect::<Vec<_>>()).await);
 
     let groups = NODES.into_iter().flat_map(|here| Role::ALL.map(|role| ("main", here, role)));
     let groups: Vec<_> =
