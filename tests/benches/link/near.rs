@@ -110,7 +110,7 @@ impl Edge {
         let facts = facts(EDGE);
         let credentials = Credentials::load(&tls_files(dir, &facts.node)).map_err(|error| error.to_string())?;
         let endpoint = Endpoint::dialer(&credentials).map_err(|error| error.to_string())?;
-        let upstream = vec![format!("127.0.0.1:{port}").parse().map_err(|error| error.to_string())?];
+        let upstream = vec![format!("127.0.0.1:{port}").parse()?];
         let link = Link::giving(upstream, Role::Relay, clips);
         let calls = Mailbox::new("caller", 1, Overflow::Refuse);
         let (caller, linked, roll) = (link.clone(), link.clone(), facts.roll.clone());

@@ -248,16 +248,16 @@ async fn nothing_of_ours_but_the_gateway_can_be_reached_from_outside() {
 async fn of_two_that_dial_each_other_the_stream_of_the_first_name_is_kept() {
     let pair = Pair::with(ENGINE);
     let (_, accepted) = pair.connect().await;
-    // `main/gpu/engine` comes before `main/relay/hub`.
+    // Relays come before gpu nodes.
     let seats = Seats::default();
-    let theirs = seats.take(&id(HUB), &accepted, false).await.expect("a seat");
-    let refused = seats.take(&id(HUB), &accepted, true).await.err().expect("the other's is kept");
-    assert!(refused.contains("dial each other"), "{refused}");
-    drop(theirs);
     let ours = seats.take(&id(HUB), &accepted, true).await.expect("a seat");
-    assert!(seats.has(&id(ENGINE)));
-    // Theirs is not refused: it waits for ours, which nobody ends here.
-    let theirs = seats.take(&id(HUB), &accepted, false).await.err().expect("ours is still there");
-    assert!(theirs.contains("does not end") && !seats.has(&id(ENGINE)), "{theirs}");
+    let refused = seats.take(&id(HUB), &accepted, false).await.err().expect("the other's is kept");
+    assert!(refused.contains("dial each other"), "{refused}");
     drop(ours);
+    let theirs = seats.take(&id(HUB), &accepted, false).await.expect("a seat");
+    assert!(seats.has(&id(ENGINE)));
+    // Ours is not refused: it waits for theirs, which nobody ends here.
+    let ours = seats.take(&id(HUB), &accepted, true).await.err().expect("theirs is still there");
+    assert!(ours.contains("does not end") && !seats.has(&id(ENGINE)), "{ours}");
+    drop(theirs);
 }
