@@ -36,12 +36,12 @@ bench-restart: setup ## Measure what a failure costs: actor against Erlang/OTP, 
 	@cargo bench --locked -p tests --bench restart
 	@cat target/bench/restart.json
 
-# A relay as it is shipped, on the disk of the target directory.
 bench-link: setup ## Measure a call over a link: against raw QUIC and NATS, and behind a clip on a slow link
 	@echo "bench-link: the first builds much a second time, optimised"
 	@cargo bench --locked -p tests --bench link
 	@cat target/bench/link.json
 
+# A relay as it is shipped, on the disk of the target directory.
 bench-fleet: setup ## Measure what 1,000 edges cost a relay: acks, CPU, memory, all back after a kill -9
 	@echo "bench-fleet: the first builds much a second time, optimised"
 	@cargo build --release --locked -p nodes --bin watchtree-relay
