@@ -60,6 +60,11 @@ async fn a_silent_node_is_down_in_five_seconds_and_a_blind_camera_degrades_its_e
     let text = done(&watchtree(&site, "nodes"));
     assert!(text.contains("main/edge/yard  down") && text.contains("\n  nothing was heard of it for"), "{text}");
     assert!(text.contains(" ?/1 "), "{text}");
+    site.eventually("that it was down is in its history", WITHIN, async |site| {
+        let down_s = history(site).await?.1("down_s");
+        if down_s >= 1.0 { Ok(()) } else { Err(format!("{down_s} s")) }
+    })
+    .await;
     site.node("yard").resume();
     sees(&mut site).await;
 
@@ -73,13 +78,20 @@ async fn a_silent_node_is_down_in_five_seconds_and_a_blind_camera_degrades_its_e
     was_down_for_a_while(&site).await;
 }
 
+const HISTORY: &str = "/api/v1/nodes/history?node=main/edge/yard&step=hour";
+
+/// What the hub tells of the yard's hours, and the sum of one of its columns.
+async fn history(site: &Cluster) -> Result<(Value, impl Fn(&str) -> f64 + use<>), String> {
+    let history: Value = http::get_json(site.node("hub").http, HISTORY).await?;
+    let rows = history["rows"].as_array().ok_or_else(|| format!("no list in {history}"))?.clone();
+    let sum = move |key: &str| rows.iter().filter_map(|row| row[key].as_f64()).sum::<f64>();
+    Ok((history, sum))
+}
+
 /// The minute under way has all of it, unless a minute has ended since.
 async fn was_down_for_a_while(site: &Cluster) {
-    let path = "/api/v1/nodes/history?node=main/edge/yard&step=hour";
-    let history: Value = http::get_json(site.node("hub").http, path).await.expect("it is told");
-    let rows = history["rows"].as_array().expect("a list");
-    let sum = |key: &str| rows.iter().filter_map(|row| row[key].as_f64()).sum::<f64>();
+    let (history, sum) = history(site).await.expect("it is told");
     assert!(sum("down_s") >= 1.0 && sum("healthy_s") >= 1.0 && sum("messages") >= 2.0, "{history}");
-    let edge = http::get(site.node("yard").http, path).await.expect("it answers");
+    let edge = http::get(site.node("yard").http, HISTORY).await.expect("it answers");
     assert!(edge.status == 404 && edge.body.contains("a node of role relay does"), "{edge:?}");
 }

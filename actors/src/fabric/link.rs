@@ -6,6 +6,10 @@
 //!
 //! Stops when: it panics.  On restart: dials again. A peer that is away is not the link's failure.
 
+mod path;
+#[cfg(test)]
+mod tests;
+
 use super::asks::{AskError, Asked, Asks};
 use super::clips::Clips;
 use super::facts::{Facts, SOFTWARE, Steering, audit};
@@ -13,16 +17,14 @@ use super::refusals;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use path::{Lost, show_path, unheard};
 use protocol::admin::Steered;
 use protocol::codec::Blob;
 use protocol::link::{Down, Open, Up};
 use protocol::roles::{self, Denied, Listed};
 use protocol::telemetry::Telemetry;
-use protocol::transport::{
-    CloseCode, Connection, DialError, Endpoint, KEEP_ALIVE_EVERY, Rx, SILENCE_MAX, SendError, Tx, Version,
-};
+use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SILENCE_MAX, SendError, Tx, Version};
 use protocol::{Act, Identity, Role};
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use supervision::{Backoff, Failure, ServiceCx, jitter};
@@ -46,8 +48,6 @@ const ACTS_MAX: usize = 8;
 const ENDS_MAX: usize = 8;
 const TOO_MANY_ACTS: &str = "too many acts are under way on this node already; ask again";
 const THROUGH_ITS_RELAY: &str = "a node is steered through its relay alone";
-/// How often the path's figures are brought up to date.
-const SHOW_EVERY: Duration = Duration::from_secs(5);
 /// A connection that was taken over by a newer one of the same link still carries what was under way for so long.
 const LINGER: Duration = Duration::from_secs(3);
 /// For the last words on an orderly stop.
@@ -479,48 +479,6 @@ async fn serve(
     }
 }
 
-/// Counts the end of a link that was up.
-struct Lost {
-    connection: Connection,
-    label: String,
-}
-
-impl Drop for Lost {
-    fn drop(&mut self) {
-        let reason = self.connection.ended_as().unwrap_or("left");
-        metrics::counter!("watchtree_link_lost_total", "upstream" => self.label.clone(), "reason" => reason)
-            .increment(1);
-    }
-}
-
-/// Ends when nothing of ours arrives any more, though the peer may be heard: a network that fails one way would be found
-/// only by the peer's silence after its own patience. The transport says something each second, which is acknowledged.
-async fn unheard(connection: &Connection) {
-    let looks_max = SILENCE_MAX.as_secs() / KEEP_ALIVE_EVERY.as_secs();
-    let (mut before, mut looks) = (connection.acknowledgements(), 0);
-    // Counted in looks: a process that was stopped blames nobody when it wakes.
-    while looks < looks_max {
-        tokio::time::sleep(KEEP_ALIVE_EVERY).await;
-        let now = connection.acknowledgements();
-        looks = if now == before { looks + 1 } else { 0 };
-        before = now;
-    }
-}
-
-/// For operators: how the path to the upstream is.
-async fn show_path(connection: &Connection, label: &str) -> Infallible {
-    let count = |name: &'static str, more: u64| metrics::counter!(name, "upstream" => label.to_owned()).increment(more);
-    let (mut sent, mut lost) = (0, 0);
-    loop {
-        metrics::gauge!("watchtree_link_rtt_seconds", "upstream" => label.to_owned()).set(connection.rtt());
-        let path = connection.stats().path;
-        count("watchtree_link_packets_sent_total", path.sent_packets.saturating_sub(sent));
-        count("watchtree_link_packets_lost_total", path.lost_packets.saturating_sub(lost));
-        (sent, lost) = (path.sent_packets, path.lost_packets);
-        tokio::time::sleep(SHOW_EVERY).await;
-    }
-}
-
 /// Answers the peer's calls until the stream ends; says why it did.
 async fn answer(
     tx: &mut Tx,
@@ -623,6 +581,3 @@ fn not_steered(facts: &Facts, call: u64, path: &str, act: Act, by: &Identity, wh
     audit(by, &facts.node, path, act, &result);
     Up::Steered { call, result }
 }
-
-#[cfg(test)]
-mod tests;
