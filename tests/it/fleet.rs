@@ -5,9 +5,10 @@ use protocol::link::{ClipDown, Down, EventsUp, Open, Up};
 use protocol::transport::{Connection, Credentials, Endpoint, TlsFiles, Tx};
 use protocol::{Epoch, EventId, Role, Timestamp};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tests::fleet::script::Script;
-use tests::fleet::{Fleet, Settings, clips};
+use tests::fleet::{Certificates, Fleet, Settings, clips};
 use tests::harness::{Cluster, Plan, stranger, wait_for};
 use tests::test_camera::squares::Rng;
 
@@ -23,7 +24,8 @@ type Own = (PathBuf, PathBuf);
 
 fn settings(ca: PathBuf, port: u16, edges: usize, seed: u64) -> Settings {
     let relay = ("127.0.0.1".to_owned(), port);
-    Settings { edges, prefix: "edge".to_owned(), relay, ca, events_per_s: EVENTS_PER_S, seed }
+    let certificates = Certificates::Issued(ca);
+    Settings { edges, prefix: "edge".to_owned(), relay, certificates, events_per_s: EVENTS_PER_S, seed }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,6 +63,34 @@ async fn fifty_edges_lose_nothing_while_their_relay_is_killed_and_others_misbeha
     let trees = site.operator().trees().await.expect("it answers");
     let told = trees.iter().filter(|tree| tree.software == "watchtree-fleet").count();
     assert!(told > 0, "none of {} trees is a simulated edge's", trees.len());
+    fleet.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edges_that_join_with_tokens_are_linked_and_their_events_are_on_the_record() {
+    const BOXES: usize = 20;
+    let plan = Plan::new(SEED + 1).relay("hub");
+    let ca = plan.dir().join("ca");
+    let mut site = plan.set("hub", "enrol.ca_dir", ca.display().to_string()).start();
+    site.ready().await;
+    let port = site.node("hub").quic_port.expect("a relay listens");
+    let certificates = Certificates::Joined(Arc::new(site.operator()));
+    let fleet = Fleet::start(Settings { certificates, ..settings(ca, port, BOXES, SEED) }).await.expect("all join");
+    site.eventually("all boxes are linked and tell something", WITHIN, async |_| {
+        match (fleet.linked(), fleet.entries()) {
+            (BOXES, (_, acked)) if acked >= SOME * BOXES as u64 => Ok(()),
+            so_far => Err(format!("{so_far:?}")),
+        }
+    })
+    .await;
+    fleet.rest();
+    site.eventually("everything is acknowledged", WITHIN, async |_| match fleet.unsettled() {
+        0 => Ok(()),
+        edges => Err(format!("{edges} edges have something to tell")),
+    })
+    .await;
+    let faults = [fleet.faults(), fleet.record_faults(&site.operator()).await.expect("it answers")].concat();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
     fleet.leave().await;
 }
 

@@ -10,6 +10,7 @@
 mod book;
 pub mod clips;
 mod edge;
+mod join;
 mod outbox;
 mod pace;
 pub mod script;
@@ -21,7 +22,7 @@ pub use book::{Book, Waits};
 use edge::{Edge, Order};
 use outbox::Outbox;
 use protocol::transport::{Credentials, Endpoint, TlsFiles};
-use protocol::{Epoch, Identity, Role, TenantId, Timestamp, ca};
+use protocol::{Epoch, Identity, NodeName, Role, TenantId, Timestamp, ca};
 use script::Script;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,18 +40,26 @@ const EVENTS_PER_S: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 /// Edges of one process.
 const EDGES_MAX: usize = 10_000;
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     pub edges: usize,
     /// They are called `PREFIX-0`, `PREFIX-1`, …
     pub prefix: String,
     /// Host and port.
     pub relay: (String, u16),
-    /// The directory of the CA that issues their certificates.
-    pub ca: PathBuf,
+    pub certificates: Certificates,
     /// Of each edge.
     pub events_per_s: f64,
     pub seed: u64,
+}
+
+/// Where the edges have theirs from.
+#[derive(Clone)]
+pub enum Certificates {
+    /// The CA in this directory issues them here.
+    Issued(PathBuf),
+    /// Each edge joins with a token of its own, which this operator has made for it.
+    Joined(Arc<Operator>),
 }
 
 /// Running edges. Dropped, they vanish without a word.
@@ -73,7 +82,10 @@ impl Fleet {
         if !EVENTS_PER_S.contains(&settings.events_per_s) || !(1..=EDGES_MAX).contains(&settings.edges) {
             return Err(format!("a fleet has 1 to {EDGES_MAX} edges with {EVENTS_PER_S:?} events a second each"));
         }
-        let credentials = issue_all(&settings).await?;
+        let credentials = match &settings.certificates {
+            Certificates::Issued(ca) => issue_all(&settings, ca).await?,
+            Certificates::Joined(operator) => join::join_all(&settings, operator).await?,
+        };
         let sockets = credentials.iter().take(SOCKETS).map(Endpoint::dialer).collect::<Result<Vec<_>, _>>();
         let sockets = sockets.map_err(|e| e.to_string())?;
         let (orders, ordered) = watch::channel(Order::Work);
@@ -178,16 +190,15 @@ impl Fleet {
 }
 
 /// A key and a certificate for each, made in memory where the system has files in memory.
-async fn issue_all(settings: &Settings) -> Result<Vec<Credentials>, String> {
-    let in_memory = TempDir::with_prefix_in("watchtree-fleet-", "/dev/shm");
-    let dir = Arc::new(in_memory.or_else(|_| TempDir::with_prefix("watchtree-fleet-")).map_err(|e| e.to_string())?);
+async fn issue_all(settings: &Settings, ca: &Path) -> Result<Vec<Credentials>, String> {
+    let dir = Arc::new(own_dir()?);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let names: Vec<usize> = (0..settings.edges).collect();
     let mut workers = Vec::new();
     for some in names.chunks(settings.edges.div_ceil(cores)) {
-        let (some, settings, dir) = (some.to_vec(), settings.clone(), dir.clone());
+        let (some, settings, ca, dir) = (some.to_vec(), settings.clone(), ca.to_owned(), dir.clone());
         workers.push(tokio::task::spawn_blocking(move || {
-            some.into_iter().map(|nth| issue(&settings, dir.path(), nth)).collect::<Result<Vec<_>, _>>()
+            some.into_iter().map(|nth| issue(&settings, &ca, dir.path(), nth)).collect::<Result<Vec<_>, _>>()
         }));
     }
     let mut all = Vec::with_capacity(settings.edges);
@@ -197,10 +208,19 @@ async fn issue_all(settings: &Settings) -> Result<Vec<Credentials>, String> {
     Ok(all)
 }
 
-fn issue(settings: &Settings, dir: &Path, nth: usize) -> Result<Credentials, String> {
-    let name = format!("{}-{nth}", settings.prefix).parse().map_err(|e| format!("{e}"))?;
-    let who = Identity { tenant: TenantId::default(), role: Role::Edge, name };
-    let issued = ca::issue(&settings.ca, dir, &who, CERTIFICATES_VALID).map_err(|e| e.to_string())?;
-    let files = TlsFiles { ca: settings.ca.join("ca.pem"), cert: issued.cert, key: issued.key };
+fn issue(settings: &Settings, ca: &Path, dir: &Path, nth: usize) -> Result<Credentials, String> {
+    let who = Identity { tenant: TenantId::default(), role: Role::Edge, name: name(settings, nth)? };
+    let issued = ca::issue(ca, dir, &who, CERTIFICATES_VALID).map_err(|e| e.to_string())?;
+    let files = TlsFiles { ca: ca.join("ca.pem"), cert: issued.cert, key: issued.key };
     Credentials::load(&files).map_err(|e| e.to_string())
+}
+
+fn name(settings: &Settings, nth: usize) -> Result<NodeName, String> {
+    format!("{}-{nth}", settings.prefix).parse().map_err(|e| format!("{e}"))
+}
+
+/// In memory, where the system has files in memory.
+fn own_dir() -> Result<TempDir, String> {
+    let in_memory = TempDir::with_prefix_in("watchtree-fleet-", "/dev/shm");
+    in_memory.or_else(|_| TempDir::with_prefix("watchtree-fleet-")).map_err(|e| e.to_string())
 }

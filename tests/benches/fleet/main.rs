@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tests::fleet::{Fleet, Settings};
+use tests::fleet::{Certificates, Fleet, Settings};
 use tests::harness::{process, programs, wait_for};
 
 const SEED: u64 = 4;
@@ -72,7 +72,7 @@ async fn measure(words: &[String]) -> Result<(), String> {
         edges,
         prefix: "edge".to_owned(),
         relay: ("127.0.0.1".to_owned(), relay.port()),
-        ca: relay.ca(),
+        certificates: Certificates::Issued(relay.ca()),
         events_per_s: EVENTS_PER_S,
         seed: SEED,
     };

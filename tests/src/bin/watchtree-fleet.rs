@@ -4,10 +4,12 @@
 
 use anyhow::{Result, anyhow};
 use clap::Parser;
+use protocol::transport::TlsFiles;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tests::fleet::{Fleet, Settings};
-use tests::harness::process;
+use tests::fleet::{Certificates, Fleet, Settings};
+use tests::harness::{Operator, process};
 
 #[derive(Debug, Parser)]
 #[command(version, about = "Simulates many edges: their links, events, telemetry and clips")]
@@ -17,9 +19,15 @@ struct Args {
     /// Host and port
     #[arg(long, value_parser = host_and_port)]
     relay: (String, u16),
-    /// The directory with ca.pem and ca.key
+    /// The directory with ca.pem, and with ca.key unless the edges join
     #[arg(long)]
     ca: PathBuf,
+    /// Each edge joins with a token, which the operator with this certificate makes for it; a day's certificates follow
+    #[arg(long, value_name = "CERT", requires = "key")]
+    join: Option<PathBuf>,
+    /// The key to the operator's certificate
+    #[arg(long)]
+    key: Option<PathBuf>,
     /// Of each edge
     #[arg(long, default_value_t = 1.0)]
     events_per_s: f64,
@@ -48,8 +56,9 @@ fn host_and_port(text: &str) -> Result<(String, u16), String> {
 async fn main() -> Result<()> {
     let args = Args::parse();
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
-    let Args { edges, relay, ca, events_per_s, prefix, seed, .. } = args;
-    let settings = Settings { edges, prefix, relay, ca, events_per_s, seed };
+    let certificates = certificates(&args).map_err(|why| anyhow!(why))?;
+    let Args { edges, relay, events_per_s, prefix, seed, .. } = args;
+    let settings = Settings { edges, prefix, relay, certificates, events_per_s, seed };
     let fleet = Fleet::start(settings).await.map_err(|why| anyhow!(why))?;
     let (began, mut figures) = (Instant::now(), Figures::new(args.relay_pid));
     let mut tick = tokio::time::interval(Duration::from_secs(args.every_s.max(1)));
@@ -75,6 +84,14 @@ async fn main() -> Result<()> {
     faults.iter().for_each(|fault| println!("{fault}"));
     fleet.leave().await;
     if faults.is_empty() { Ok(()) } else { Err(anyhow!("the relay did what none may do")) }
+}
+
+fn certificates(args: &Args) -> Result<Certificates, String> {
+    let (Some(cert), Some(key)) = (args.join.clone(), args.key.clone()) else {
+        return Ok(Certificates::Issued(args.ca.clone()));
+    };
+    let files = TlsFiles { ca: args.ca.join("ca.pem"), cert, key };
+    Ok(Certificates::Joined(Arc::new(Operator::with(&files, &args.relay.0, args.relay.1)?)))
 }
 
 /// What has happened since the line before.

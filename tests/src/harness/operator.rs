@@ -1,9 +1,10 @@
 //! Asks a relay as an operator: the admin RPC over QUIC, with an operator's certificate.
 
 use protocol::admin::{EventFilter, NodeLine, NodeSnapshot, RecordedEvent, Reply, Request};
+use protocol::enrol::{Token, TokenError};
 use protocol::link::Open;
 use protocol::transport::{Connection, Credentials, Endpoint, Rx, TlsFiles, Tx};
-use protocol::{Act, Entry, Epoch, Role};
+use protocol::{Act, Entry, Epoch, NodeName, Role};
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -15,6 +16,7 @@ const PAGE_ENTRIES: u32 = 1000;
 
 pub struct Operator {
     endpoint: Endpoint,
+    host: String,
     port: u16,
 }
 
@@ -34,9 +36,23 @@ impl Operator {
             cert: site.join("tls-ca-operator/operator.pem"),
             key: site.join("tls-ca-operator/operator.key"),
         };
-        let credentials = Credentials::load(&files).map_err(|e| e.to_string())?;
+        Self::with(&files, "127.0.0.1", port)
+    }
+
+    /// With a certificate of any site.
+    pub fn with(files: &TlsFiles, host: &str, port: u16) -> Result<Self, String> {
+        let credentials = Credentials::load(files).map_err(|e| e.to_string())?;
         let endpoint = Endpoint::dialer(&credentials).map_err(|e| e.to_string())?;
-        Ok(Self { endpoint, port })
+        Ok(Self { endpoint, host: host.to_owned(), port })
+    }
+
+    /// A token for one new edge, good for an hour.
+    pub async fn token(&self, name: NodeName) -> Result<Token, String> {
+        let request = Request::CreateToken { role: Role::Edge, name, ttl_s: 3600 };
+        match self.ask(request).await?.into_iter().next() {
+            Some(Reply::Token { token, .. }) => token.0.parse().map_err(|e: TokenError| e.to_string()),
+            other => Err(format!("the relay answered {other:?}")),
+        }
     }
 
     /// All entries of one edge's outbox, in the record's order; without an epoch, of the outbox it uses now.
@@ -120,7 +136,7 @@ impl Operator {
     }
 
     async fn send(&self, request: Request) -> Result<(Connection, Tx, Rx), String> {
-        let dialled = self.endpoint.dial("127.0.0.1", self.port, Role::Relay).await;
+        let dialled = self.endpoint.dial(&self.host, self.port, Role::Relay).await;
         let connection = dialled.map_err(|e| e.to_string())?;
         let (mut tx, rx) = connection.open_bi(&Open::Admin).await.map_err(|e| e.to_string())?;
         tx.send(&request).await.map_err(|e| e.to_string())?;
