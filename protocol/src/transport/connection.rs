@@ -135,6 +135,12 @@ impl Connection {
         self.quic.stats().frame_rx.acks
     }
 
+    /// Counts what this side has said that the peer has to acknowledge, repetitions included.
+    pub fn said(&self) -> u64 {
+        let sent = self.quic.stats().frame_tx;
+        sent.ping + sent.stream + sent.datagram
+    }
+
     /// In a word, for counting: how it ended, if it has.
     pub fn ended_as(&self) -> Option<&'static str> {
         Some(match self.quic.close_reason()? {

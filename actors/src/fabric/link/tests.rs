@@ -34,6 +34,7 @@ fn all_down() -> Vec<Down> {
         Down::Snapshot { call: 1, path: None },
         Down::Steer { call: 2, path: "yard/outbox".to_owned(), act: Act::Restart, by },
         Down::Failures { call: 3, path: None, limit: 1 },
+        Down::Pong { call: 4, answer: Err("x".to_owned()) },
         Down::Directory(Vec::new()),
     ]
 }
@@ -48,7 +49,7 @@ fn only_a_relay_steers_and_says_where_the_frames_go() {
         (Role::Edge, "main/relay/hub", vec![]),
         (Role::Edge, "main/gpu/engine", vec!["steer", "directory"]),
         (Role::Gpu, "main/relay/hub", vec!["directory"]),
-        (Role::Gpu, "main/edge/barn", vec!["welcome", "snapshot", "steer", "failures", "directory"]),
+        (Role::Gpu, "main/edge/barn", vec!["welcome", "snapshot", "steer", "failures", "pong", "directory"]),
     ] {
         let upstream = identity(upstream);
         let denied = all_down().into_iter().filter(|down| !roles::may(here, upstream.role, down.row()));
