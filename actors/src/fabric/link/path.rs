@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn one_acknowledgement_is_a_sign_of_life() {
-        check(&[(5, 3), (6, 3), (6, 3), (6, 3), (6, 4), (7, 4), (7, 4), (7, 4), (7, 4)], None);
+        check(&[(5, 3), (6, 3), (6, 3), (6, 3), (6, 4), (7, 4), (7, 4), (7, 4), (7, 5)], None);
     }
 
     #[test]
