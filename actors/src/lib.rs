@@ -11,6 +11,8 @@
 
 pub mod camera;
 pub mod inference;
+pub mod media;
+pub mod recording;
 pub mod tracking;
 
 pub mod events;

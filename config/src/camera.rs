@@ -4,7 +4,9 @@ use crate::common::HostPort;
 use crate::edge::FRAMES_PER_S;
 use crate::fault::HIDDEN;
 use crate::reader::Section;
-use protocol::camera::Login;
+use crate::recording::RecordMode;
+use crate::watching::{Filter, GearMode, ObjectMask, Polygon, Schedule, Zone};
+use protocol::camera::{Detect, Login, Transport};
 use protocol::limits::FRAME_SIDE_PX_MAX;
 use protocol::{CameraId, Priority};
 use std::time::Duration;
@@ -28,6 +30,25 @@ pub struct Camera {
     pub labels: Vec<String>,
     /// Whose frames go first when there are too many.
     pub priority: Priority,
+    /// Off: it stays configured, and nothing of it is opened.
+    pub enabled: bool,
+    /// A smaller stream of the same camera that is looked at; the first one is recorded.
+    pub detect: Option<Detect>,
+    pub transport: Transport,
+    /// A file is played again and again; else once.
+    pub repeat: bool,
+    /// `None`: as `[record]` says.
+    pub record: Option<RecordMode>,
+    /// `None`: as `[gears]` says.
+    pub gear: Option<GearMode>,
+    /// Nothing inside counts as motion.
+    pub motion_masks: Vec<Polygon>,
+    pub object_masks: Vec<ObjectMask>,
+    pub zones: Vec<Zone>,
+    /// At most one a label.
+    pub filters: Vec<Filter>,
+    /// When what is seen becomes an event; always if `None`.
+    pub schedule: Option<Schedule>,
 }
 
 /// Narrower pictures hold too little for a model to find anything in.
@@ -50,7 +71,28 @@ pub(crate) fn read(s: &mut Section) -> Option<Camera> {
     let priority = s.choice("priority").unwrap_or_default();
     let Source { url: source_url, login: login_in_url } = source?;
     let login = login.or(login_in_url);
-    Some(Camera { id: id?, source_url, login, frames_per_s, frame_width_px_max, stall, model, labels, priority })
+    Some(Camera {
+        id: id?,
+        source_url,
+        login,
+        frames_per_s,
+        frame_width_px_max,
+        stall,
+        model,
+        labels,
+        priority,
+        enabled: true,
+        detect: None,
+        transport: Transport::Tcp,
+        repeat: false,
+        record: None,
+        gear: None,
+        motion_masks: Vec::new(),
+        object_masks: Vec::new(),
+        zones: Vec::new(),
+        filters: Vec::new(),
+        schedule: None,
+    })
 }
 
 /// `user`, with `password` or `password_file`.

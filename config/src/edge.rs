@@ -6,8 +6,11 @@ use crate::common::{self, HOST_PORT, HostPort, Node, Tls, UPSTREAMS_MAX};
 use crate::env::Vars;
 use crate::fault::Faults;
 use crate::reader::{Reader, Section};
+use crate::recording::{Record, Retain, Snapshots};
 use crate::supervision::{self, Supervision};
+use crate::watching::{Gears, Regions, Stationary};
 use protocol::CameraId;
+use protocol::camera::Allow;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
@@ -23,6 +26,14 @@ pub struct Edge {
     pub detect: Detect,
     pub motion: Motion,
     pub track: Track,
+    pub gears: Gears,
+    pub regions: Regions,
+    pub stationary: Stationary,
+    pub record: Record,
+    pub retain: Retain,
+    pub snapshots: Snapshots,
+    /// `[sources]`: which addresses a camera may have beside those of a network.
+    pub allow: Allow,
     pub supervision: Supervision,
     /// Ids are unique. May be empty: an edge can be installed before its cameras.
     pub cameras: Vec<Camera>,
@@ -117,7 +128,24 @@ pub(crate) fn read(reader: &Reader) -> Option<Edge> {
     let track = track(root.section("track"));
     let supervision = supervision::read(&mut root);
     let cameras = cameras(&mut root);
-    Some(Edge { node: node?, tls: tls?, link: link?, outbox, detect, motion, track, supervision, cameras })
+    Some(Edge {
+        node: node?,
+        tls: tls?,
+        link: link?,
+        outbox,
+        detect,
+        motion,
+        track,
+        gears: Gears::default(),
+        regions: Regions::default(),
+        stationary: Stationary::default(),
+        record: Record::default(),
+        retain: Retain::default(),
+        snapshots: Snapshots::default(),
+        allow: Allow::default(),
+        supervision,
+        cameras,
+    })
 }
 
 fn link(mut s: Section) -> Option<EdgeLink> {

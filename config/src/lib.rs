@@ -15,8 +15,10 @@ mod fault;
 mod gpu;
 pub mod model;
 mod reader;
+pub mod recording;
 mod relay;
 mod supervision;
+pub mod watching;
 
 pub use camera::Camera;
 pub use common::{HostPort, Listen, LogFormat, Node, Tls};

@@ -82,7 +82,7 @@ impl Session {
     async fn watch_port(&self, cx: &ServiceCx, flow: &mut Flow) -> Result<End, Failure> {
         // The port has a limit of its own for each of these.
         let mut port = cx.waits(Port::spawn(&self.port, &cx.place)).await?;
-        cx.waits(port.send(&codec::encode(&Order::Open(self.source.clone())))).await?;
+        cx.waits(port.send(&codec::encode(&Order::Open(Box::new(self.source.clone()))))).await?;
         let mut frames = FrameCount::default();
         loop {
             let data = tokio::select! {
@@ -120,6 +120,7 @@ impl Session {
                     }
                     frames.count(cx);
                 }
+                Report::Format(_) | Report::Unit(_) | Report::Size(_) | Report::Figures(_) => {}
                 Report::Failed { fault, text } => {
                     cx.waits(port.stop(STOP_WITHIN)).await;
                     return Ok(End::Source(fault, limits::short_text(&text)));

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     fn frame(index: u64) -> Frame {
-        Frame { index, pts_us: 0, captured_us: 0, width: 2, height: 2, pixels: Default::default() }
+        Frame { index, pts_us: 0, captured_us: 0, replayed: false, width: 2, height: 2, pixels: Default::default() }
     }
 
     #[tokio::test]

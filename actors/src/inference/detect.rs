@@ -57,13 +57,14 @@ impl Detect {
         let path = file.canonicalize().map_err(Failure::error)?;
         let spec = PortSpec::new(&self.camera_port, limits::PORT_MESSAGE_BYTES_MAX);
         let mut port = Port::spawn(&spec, &Place::detached("detect")).await?;
-        port.send(&codec::encode(&Order::Open(every_frame_of(&path)))).await?;
+        port.send(&codec::encode(&Order::Open(Box::new(every_frame_of(&path))))).await?;
         loop {
             let Some(data) = port.recv().await? else { return Err(Failure::error("the camera port ended early")) };
             let report: Report =
                 codec::decode::<_, { limits::PORT_MESSAGE_BYTES_MAX }>(&data).map_err(Failure::protocol)?;
             match report {
                 Report::Opened { .. } => {}
+                Report::Format(_) | Report::Unit(_) | Report::Size(_) | Report::Figures(_) => {}
                 Report::Frame(frame) => {
                     let (index, picture) = (frame.index, picture_of(frame));
                     judge_one(model, file, index, picture, out).await?;
@@ -111,11 +112,10 @@ fn picture_of(frame: Frame) -> Picture {
 
 fn every_frame_of(path: &Path) -> Source {
     Source {
-        url: format!("file://{}", path.display()),
-        login: None,
         frames_per_s: 0.0,
         frame_width_px_max: limits::FRAME_SIDE_PX_MAX,
         stall_ms: 10_000,
         every_frame: true,
+        ..Source::new(format!("file://{}", path.display()))
     }
 }

@@ -50,7 +50,11 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("enrolment", "watchtree_enrol_total", Some(("result", JOINS))),
     ("enrolment", "watchtree_renew_total", Some(("result", RENEWALS))),
     ("renewal", "watchtree_certificate_renewals_total", Some(("result", &["renewed", "no_authority", "failed"]))),
-    ("core", "watchtree_core_calls_total", Some(("outcome", &["ok", "unanswered", "too_large", "unreadable"]))),
+    (
+        "core",
+        "watchtree_core_calls_total",
+        Some(("outcome", &["ok", "unanswered", "too_large", "unreadable", "forbidden"])),
+    ),
     ("core", "watchtree_core_sessions_ended_total", Some(("reason", &["silent", "name", "stranger"]))),
     ("gateway", "watchtree_datagrams_dropped_total", Some(("what", &["garbled", "too_many", "unused"]))),
     ("gateway", "watchtree_telemetry_messages_total", None),
@@ -72,7 +76,7 @@ const DENIED_BY: &[(&str, &[Who], &[Plane])] = &[
     ("gpu-link", &[Who::Gpu], &[Plane::Down]),
 ];
 
-const SOURCE_FAULTS: Values = &["refused", "not_found", "unauthorized", "silent", "ended", "unreadable"];
+const SOURCE_FAULTS: Values = &["refused", "not_found", "unauthorized", "silent", "ended", "unreadable", "forbidden"];
 
 /// Which classes have been prepared.
 #[derive(Default)]
@@ -233,6 +237,7 @@ mod tests {
             SourceFault::Silent => 3,
             SourceFault::Ended => 4,
             SourceFault::Unreadable => 5,
+            SourceFault::Forbidden => 6,
         };
         for fault in [
             SourceFault::Refused,
@@ -241,6 +246,7 @@ mod tests {
             SourceFault::Silent,
             SourceFault::Ended,
             SourceFault::Unreadable,
+            SourceFault::Forbidden,
         ] {
             assert_eq!(SOURCE_FAULTS[number(fault)], fault.as_str());
         }

@@ -262,11 +262,10 @@ fn tracking_settings(config: &Edge, camera: &Camera) -> TrackingSettings {
 
 fn source(config: &Edge, camera: &Camera) -> Source {
     Source {
-        url: camera.source_url.clone(),
         login: camera.login.clone(),
         frames_per_s: camera.frames_per_s.unwrap_or(config.detect.frames_per_s),
         frame_width_px_max: camera.frame_width_px_max,
         stall_ms: u32::try_from(camera.stall.as_millis()).unwrap_or(u32::MAX),
-        every_frame: false,
+        ..Source::new(camera.source_url.clone())
     }
 }

@@ -17,14 +17,13 @@ async fn main() -> Result<()> {
     let program = args.next().context("say which port program")?;
     let url = args.next().context("say which url")?;
     let kills: u32 = args.next().map_or(Ok(5), |text| text.parse())?;
-    let source =
-        Source { url, login: None, frames_per_s: 5.0, frame_width_px_max: 640, stall_ms: 1500, every_frame: false };
+    let source = Source { frame_width_px_max: 640, ..Source::new(url) };
     for _ in 0..kills {
         let began = Instant::now();
         let spec = PortSpec::new(&program, PORT_MESSAGE_BYTES_MAX);
         let mut port = Port::spawn(&spec, &Place::detached("node")).await.map_err(failed)?;
         let spawned = began.elapsed();
-        port.send(&encode(&Order::Open(source.clone()))).await.map_err(failed)?;
+        port.send(&encode(&Order::Open(Box::new(source.clone())))).await.map_err(failed)?;
         let frames = frames(&mut port, began).await?;
         println!("hello after {spawned:?}, first frame after {:?}, last index {}", frames.0, frames.1);
         let killing = Instant::now();
@@ -47,7 +46,7 @@ async fn frames(port: &mut Port, began: Instant) -> Result<(Duration, u64)> {
                     return Ok((first, frame.index));
                 }
             }
-            Report::Opened { .. } => {}
+            Report::Opened { .. } | Report::Format(_) | Report::Unit(_) | Report::Size(_) | Report::Figures(_) => {}
             other => bail!("{other:?}"),
         }
     }

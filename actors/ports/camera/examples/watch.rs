@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     let seconds = args.next().map_or(Ok(10), |text| text.parse())?;
     let login = var("WATCH_USER").ok().zip(var("WATCH_PASSWORD").ok()).map(|(user, password)| Login { user, password });
     let every_frame = var("WATCH_EVERY_FRAME").is_ok();
-    let source = Source { url, login, frames_per_s, frame_width_px_max: 640, stall_ms: 1500, every_frame };
+    let source = Source { login, frames_per_s, frame_width_px_max: 640, every_frame, ..Source::new(url) };
     start_gstreamer()?;
     let tell: Tell = Arc::new(move |report| {
         let now = Timestamp::now().micros();

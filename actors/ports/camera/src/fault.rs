@@ -102,6 +102,7 @@ fn advice(fault: SourceFault, is_file: bool) -> &'static str {
         (SourceFault::Unauthorized, _) => "the camera wants another user name or password; check login_file",
         (SourceFault::Silent, _) => "no answer; check that the camera is alive and the network lets it through",
         (SourceFault::Ended, false) => "the camera ended the stream; it is tried again",
+        (SourceFault::Forbidden, _) => "sources.allow does not allow that address",
         (SourceFault::Unreadable, _) => "this is no video that can be decoded; set the camera to H.264",
     }
 }
@@ -127,14 +128,7 @@ mod tests {
 
     fn source(url: &str) -> Source {
         let login = Some(Login { user: "admin".to_owned(), password: "s3cret".to_owned() });
-        Source {
-            url: url.to_owned(),
-            login,
-            frames_per_s: 5.0,
-            frame_width_px_max: 640,
-            stall_ms: 1500,
-            every_frame: false,
-        }
+        Source { login, ..Source::new(url) }
     }
 
     /// Before anything was decoded.

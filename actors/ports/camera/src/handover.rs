@@ -73,6 +73,7 @@ fn frame(pipeline: &Pipeline, sample: &gst::Sample) -> Result<Frame, HandoverErr
         index: kept.index,
         pts_us: kept.pts_us,
         captured_us: kept.captured_us,
+        replayed: false,
         width: info.width(),
         height: info.height(),
         pixels: Blob(unpadded(&picture)?),

@@ -1,6 +1,6 @@
 //! `watchtree-camera-port`: started by an edge node, one per camera. See the library for what it does.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use protocol::camera::{Order, Report, Source};
 use protocol::codec::{decode, encode};
 use protocol::limits::MESSAGE_BYTES_MAX;
@@ -31,7 +31,9 @@ fn serve(speaker: &Speaker, mut listener: Listener) -> Result<()> {
     // While the order is on its way.
     start_gstreamer()?;
     let Some(order) = listener.recv().context("cannot hear the node")? else { return Ok(()) };
-    let Order::Open(source) = decode::<Order, MESSAGE_BYTES_MAX>(&order).context("the node's order")?;
+    let Order::Open(source) = decode::<Order, MESSAGE_BYTES_MAX>(&order).context("the node's order")? else {
+        bail!("the node's first order opens no source");
+    };
     let stop = Arc::new(AtomicBool::new(false));
     let stopping = stop.clone();
     std::thread::Builder::new().name("listener".to_owned()).spawn(move || {

@@ -285,8 +285,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn source(frame_width_px_max: u32, every_frame: bool) -> Source {
-        let url = "rtsp://127.0.0.1/cam".to_owned();
-        Source { url, login: None, frames_per_s: 5.0, frame_width_px_max, stall_ms: 1500, every_frame }
+        Source { frame_width_px_max, every_frame, ..Source::new("rtsp://127.0.0.1/cam") }
     }
 
     #[test]

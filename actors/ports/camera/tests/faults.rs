@@ -28,9 +28,8 @@ async fn port_of_a_mute_camera(camera: &TcpListener, progress_within: Duration) 
 /// The port, told to open this.
 async fn opening(spec: &PortSpec, url: String) -> Port {
     let mut port = Port::spawn(spec, &Place::detached("test")).await.expect("the port starts");
-    let source =
-        Source { url, login: None, frames_per_s: 5.0, frame_width_px_max: 640, stall_ms: 1500, every_frame: false };
-    port.send(&encode(&Order::Open(source))).await.expect("the port listens");
+    let source = Source { frame_width_px_max: 640, ..Source::new(url) };
+    port.send(&encode(&Order::Open(Box::new(source)))).await.expect("the port listens");
     port
 }
 

@@ -1,0 +1,1 @@
+//! Media containers, written and read in plain Rust.
