@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench-outbox bench-restart bench-link bench-fleet clean
+.PHONY: help setup build demo test bench-outbox bench-restart bench-link bench-fleet bench-camera bench-clip clean
 
 # The programs of a site, and those that test it.
 PROGRAMS := --workspace --bins
@@ -47,6 +47,19 @@ bench-fleet: setup ## Measure what 1,000 edges cost a relay: acks, CPU, memory, 
 	@cargo build --release --locked -p nodes --bin watchtree-relay
 	@cargo bench --locked -p tests --bench fleet
 	@cat target/bench/fleet.json
+
+# Nodes and ports as they are shipped.
+bench-camera: setup ## Measure what a camera costs: CPU against ffmpeg and motion, memory, how many a core holds
+	@echo "bench-camera: the first builds everything a second time, optimised"
+	@cargo build --release --locked $(PROGRAMS)
+	@cargo bench --locked -p tests --bench camera
+	@cat target/bench/camera.json
+
+bench-clip: setup ## Measure what a clip costs: until it plays, what is written for it, what a kill -9 leaves to mend
+	@echo "bench-clip: the first builds everything a second time, optimised"
+	@cargo build --release --locked $(PROGRAMS)
+	@cargo bench --locked -p tests --bench clip
+	@cat target/bench/clip.json
 
 clean: ## Remove what was built
 	@cargo clean

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 const PRODUCERS: usize = 64;
 const RECORD_BYTES: usize = 1024;
 /// What an entry of these events has beside its label; checked before the first round.
-const ENTRY_BYTES_WITHOUT_LABEL: usize = 115;
+const ENTRY_BYTES_WITHOUT_LABEL: usize = 122;
 const ROUND: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 5;
 /// Before a round counts: files have grown and pages are in memory.
@@ -223,10 +223,14 @@ fn event(producer: usize, n: u64) -> Event {
         label: PADDING.clone(),
         evidence: Evidence::Model { model: "yolo-nas-s".to_owned(), node: "brain-1".to_owned() },
         score: 0.87,
+        top_score: 0.87,
         area: [0.1, 0.2, 0.3, 0.4],
         begin,
         end: begin,
         reason: None,
+        zones: Vec::new(),
+        has_clip: false,
+        has_snapshot: false,
     }
 }
 

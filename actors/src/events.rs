@@ -14,3 +14,4 @@ pub mod receiver;
 pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod timeline;

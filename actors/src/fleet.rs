@@ -40,6 +40,8 @@ use tracing::{info, warn};
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// What a sweep that comes late adds to a state's time at most: for longer, this node itself stood still.
 const PASSED_MAX: Duration = Duration::from_secs(10);
+/// From when nobody looks at a camera to when its edge's outbox knows.
+const UNTOLD_MAX: Duration = Duration::from_secs(3);
 /// For the minute under way, on an orderly stop.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -101,6 +103,16 @@ impl Fleet {
         let telemetry = Box::new(telemetry.short());
         let change = self.board().telemetry(peer, telemetry, self.now());
         change.iter().for_each(tell);
+    }
+
+    /// Up to when this edge has told all, by its own clock: what it had accepted when it told last how it is, less what
+    /// was still waiting then. `None` of one that never told.
+    pub fn heard(&self, edge: &Identity) -> Option<Timestamp> {
+        let health = self.page(None, 1, |node| node == edge).pop()?;
+        let telemetry = health.telemetry?;
+        let spool = telemetry.spool?;
+        let waited = if spool.waiting > 0 { Duration::from_millis(spool.oldest_ms) } else { Duration::ZERO };
+        Some(telemetry.at.minus(waited + UNTOLD_MAX))
     }
 
     /// This node's own.

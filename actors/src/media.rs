@@ -1,1 +1,3 @@
 //! Media containers, written and read in plain Rust.
+
+pub mod fmp4;

@@ -1,33 +1,43 @@
 //! Tracking: what a camera's frames showed, told as events with a beginning and an end.
 //!
-//!   watch ──sight──▶ [tracking: tracker ▸ events] ──push──▶ outbox
+//!   watch ──sight──▶ [tracking: screen ▸ tracker ▸ rules ▸ teller] ──push──▶ outbox, footage, snapshots
 //!
 //! Stops when: it panics.  On restart: the events it had begun are ended with `reason = "restart"`,
 //! at the time they were last seen; what is still in view begins anew.
 
 pub mod episode;
+pub mod geometry;
+pub mod rules;
+pub mod schedule;
+pub mod teller;
 pub mod tracker;
+pub mod zones;
 
-use crate::events::outbox::Outbox;
+#[cfg(test)]
+mod tests;
+
 use episode::Episode;
-use protocol::{CameraId, Detection, EndReason, Event, EventId, Evidence, Phase, Timestamp};
-use std::collections::HashMap;
-use std::sync::Arc;
+use jiff::tz::TimeZone;
+use protocol::camera::Frame;
+use protocol::{CameraId, Detection, EndReason, Evidence, Timestamp};
+use rules::{Rules, RulesSettings, Ruling};
+use schedule::Moment;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use supervision::{Actor, Context, Failure, Mailbox, Node, Overflow, Progress, child};
-use tracker::{Change, TrackView, Tracker, TrackerSettings};
+use supervision::{Actor, Context, Failure, Mailbox, Node, Overflow, child};
+use teller::{Sinks, Teller};
+use tracker::{Change, Counts, TrackView, Tracker, TrackerSettings};
 
 /// Sights that wait while the outbox writes. When full, the watch waits, and newer frames replace older ones.
 const SIGHTS_WAITING_MAX: usize = 16;
-/// Between two tries to hand an event to an outbox that is being restarted.
-const PUSH_AGAIN: Duration = Duration::from_millis(100);
 
 /// Tells tracking what was seen. Cheap to clone; stays valid across restarts.
 #[derive(Clone)]
 pub struct Tracking {
     mailbox: Mailbox<Sight>,
     live: Arc<AtomicBool>,
+    attention: Arc<Mutex<Attention>>,
 }
 
 /// What one frame showed, or that it showed nothing to anybody.
@@ -37,10 +47,18 @@ pub enum Sight {
     Unjudged {
         at: Timestamp,
     },
+    /// Motion was judged and no model was asked: what stands still is still there, unless something moved at it.
+    Still {
+        at: Timestamp,
+        /// As fractions of the frame.
+        moving: Vec<[f32; 4]>,
+    },
     /// No model: areas that changed, as fractions of the frame.
     Motion {
         at: Timestamp,
         areas: Vec<[f32; 4]>,
+        /// For a snapshot; of those with motion it is enough.
+        frame: Option<Arc<Frame>>,
     },
     /// Tracking tells itself that events of its predecessor are to be ended.
     Begin,
@@ -55,6 +73,19 @@ pub struct Judgement {
     pub detections: Vec<Detection>,
     pub width: u32,
     pub height: u32,
+    /// What of the frame was looked at, as fractions of it; all of it if empty.
+    pub looked: Vec<[f32; 4]>,
+    /// What was judged, for a snapshot.
+    pub frame: Option<Arc<Frame>>,
+}
+
+/// What has to be looked at although nothing may be moving.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Attention {
+    /// Places of what is followed and does not stand still, and of what is due, as fractions of the frame.
+    pub areas: Vec<[f32; 4]>,
+    /// Something that stands still was not looked for in a long time.
+    pub due: bool,
 }
 
 /// What the actor is made from, at each start.
@@ -64,13 +95,13 @@ pub struct TrackingSettings {
     pub tracker: TrackerSettings,
     pub lost_after: Duration,
     pub update_every: Duration,
-    /// Only these labels become events; all if empty.
-    pub labels: Vec<String>,
+    pub rules: RulesSettings,
 }
 
 impl Default for Tracking {
     fn default() -> Self {
-        Self { mailbox: Mailbox::new("tracking", SIGHTS_WAITING_MAX, Overflow::Wait), live: Arc::default() }
+        let mailbox = Mailbox::new("tracking", SIGHTS_WAITING_MAX, Overflow::Wait);
+        Self { mailbox, live: Arc::default(), attention: Arc::default() }
     }
 }
 
@@ -85,26 +116,38 @@ impl Tracking {
         self.live.load(Ordering::Relaxed)
     }
 
-    pub fn child(&self, settings: TrackingSettings, outbox: Outbox) -> Node {
-        let live = self.live.clone();
-        child("tracking", &self.mailbox, move || Ok(TrackingState::new(settings.clone(), outbox.clone(), live.clone())))
+    /// What is to be looked at now, as of the last sight.
+    pub fn attention(&self) -> Attention {
+        self.attention.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// `made_from` is looked up at each start.
+    pub fn child(&self, made_from: impl Fn() -> (TrackingSettings, Sinks) + Send + Sync + 'static) -> Node {
+        let (live, attention) = (self.live.clone(), self.attention.clone());
+        let fresh = move || {
+            let (settings, sinks) = made_from();
+            Ok(TrackingState::new(&settings, sinks, live.clone(), attention.clone()))
+        };
+        child("tracking", &self.mailbox, fresh)
     }
 }
 
 struct TrackingState {
-    settings: TrackingSettings,
-    outbox: Outbox,
-    /// To wait for an outbox that refuses, as one on a full disk does, is no hang.
-    progress: Option<Progress>,
+    camera: CameraId,
+    blind_after: Duration,
     live: Arc<AtomicBool>,
+    attention: Arc<Mutex<Attention>>,
     tracker: Tracker,
     episode: Episode,
+    rules: Rules,
+    teller: Teller,
+    /// Of whoever wrote the schedules; `None` if there are none.
+    zone: Option<TimeZone>,
+    /// Who judged last.
+    evidence: Evidence,
+    counts: Counts,
     /// What an earlier life began and did not end is ended.
     took_over: bool,
-    /// Events that have begun, by the tracker's number.
-    open: HashMap<u64, Event>,
-    /// When each was last told.
-    told: HashMap<u64, Timestamp>,
 }
 
 impl Actor for TrackingState {
@@ -112,7 +155,7 @@ impl Actor for TrackingState {
 
     async fn started(&mut self, cx: &mut Context<Sight>) -> Result<(), Failure> {
         self.live.store(false, Ordering::Relaxed);
-        self.progress = Some(cx.progress());
+        self.teller.progress = Some(cx.progress());
         // As the first work: an outbox that does not answer for now must not keep this actor from starting, and with it
         // the supervisor that all cameras have. If there is no room, what waits is work.
         let _ = cx.me().tell(Sight::Begin);
@@ -120,173 +163,143 @@ impl Actor for TrackingState {
     }
 
     async fn handle(&mut self, sight: Sight, cx: &mut Context<Sight>) -> Result<(), Failure> {
-        self.take_over().await?;
+        if !self.took_over {
+            self.teller.take_over().await?;
+            self.took_over = true;
+        }
         match sight {
             Sight::Begin => {}
             Sight::Judged(judgement) => self.judged(judgement).await,
             Sight::Unjudged { at } => self.unjudged(at).await,
-            Sight::Motion { at, areas } => self.moved(at, &areas).await,
+            Sight::Still { at, moving } => self.still(at, &moving).await,
+            Sight::Motion { at, areas, frame } => self.moved(at, &areas, frame).await,
         }
-        let live = self.tracker.live() || self.episode.live();
-        if self.live.swap(live, Ordering::Relaxed) != live {
-            cx.note(if live { format!("{} tracked", self.open.len().max(1)) } else { "nothing tracked".to_owned() });
-        }
+        self.show(cx);
         Ok(())
     }
 
     async fn stopping(&mut self, _cx: &mut Context<Sight>) {
         let mut changes = self.tracker.end_all(EndReason::Stopped);
         changes.extend(self.episode.end(EndReason::Stopped));
-        self.tell(changes, &Evidence::Motion, Timestamp::now()).await;
+        self.tell(changes, None).await;
     }
 }
 
 impl TrackingState {
-    fn new(settings: TrackingSettings, outbox: Outbox, live: Arc<AtomicBool>) -> Self {
+    fn new(settings: &TrackingSettings, sinks: Sinks, live: Arc<AtomicBool>, attention: Arc<Mutex<Attention>>) -> Self {
         Self {
+            camera: settings.camera.clone(),
+            blind_after: settings.tracker.blind_after,
+            live,
+            attention,
             tracker: Tracker::new(settings.tracker.clone()),
             episode: Episode::new(settings.lost_after),
-            settings,
-            outbox,
-            progress: None,
-            live,
+            rules: Rules::new(settings.rules.clone()),
+            teller: Teller::new(settings.camera.clone(), settings.update_every, sinks),
+            zone: settings.rules.keeps_hours().then(TimeZone::system),
+            evidence: Evidence::Motion,
+            counts: Counts::default(),
             took_over: false,
-            open: HashMap::new(),
-            told: HashMap::new(),
         }
-    }
-
-    async fn take_over(&mut self) -> Result<(), Failure> {
-        if self.took_over {
-            return Ok(());
-        }
-        let cut = self.outbox.open_events(self.settings.camera.clone()).await.map_err(Failure::error)?;
-        for event in cut {
-            tracing::info!(event = %event.id, label = event.label, "an event cut by a restart is ended");
-            self.push(ended(event, EndReason::Restart)).await;
-        }
-        self.took_over = true;
-        Ok(())
     }
 
     async fn judged(&mut self, judgement: Judgement) {
-        let Judgement { at, model, node, mut detections, width, height } = judgement;
-        if !self.settings.labels.is_empty() {
-            detections.retain(|detection| self.settings.labels.contains(&detection.label));
+        let Judgement { at, model, node, mut detections, width, height, looked, frame } = judgement;
+        for reason in self.rules.screen(&mut detections, width, height) {
+            metrics::counter!("watchtree_detections_ignored_total", "reason" => reason.as_str()).increment(1);
         }
-        let changes = self.tracker.judged(at, &detections, width, height);
-        let evidence = Evidence::Model { model, node };
-        self.tell(changes, &evidence, at).await;
+        self.evidence = Evidence::Model { model, node };
+        let changes = self.tracker.judged(at, &detections, (width, height), &looked);
+        self.tell(changes, frame).await;
+        self.teller.tick(at);
     }
 
     async fn unjudged(&mut self, at: Timestamp) {
         let mut changes = self.tracker.blind(at);
-        changes.extend(self.episode.blind(at, self.settings.tracker.blind_after));
-        self.tell(changes, &Evidence::Motion, at).await;
+        changes.extend(self.episode.blind(at, self.blind_after));
+        self.tell(changes, None).await;
+        self.teller.tick(at);
     }
 
-    async fn moved(&mut self, at: Timestamp, areas: &[[f32; 4]]) {
-        let changes = self.episode.see(at, areas);
-        self.tell(changes, &Evidence::Motion, at).await;
+    async fn still(&mut self, at: Timestamp, moving: &[[f32; 4]]) {
+        let changes = self.tracker.still(at, moving);
+        self.tell(changes, None).await;
+        self.teller.tick(at);
     }
 
-    /// `evidence` is for events that begin; those that go on keep theirs.
-    async fn tell(&mut self, changes: Vec<Change>, evidence: &Evidence, at: Timestamp) {
+    async fn moved(&mut self, at: Timestamp, areas: &[[f32; 4]], frame: Option<Arc<Frame>>) {
+        self.evidence = Evidence::Motion;
+        for change in self.episode.see(at, areas) {
+            match change {
+                Change::Started(view) | Change::Updated(view) => {
+                    let ruling = self.rules.follow_motion(&view, areas, at, self.moment(at));
+                    self.ruled(&view, ruling, frame.as_ref()).await;
+                }
+                Change::Ended(view, reason) => self.end(&view, reason).await,
+            }
+        }
+        self.teller.tick(at);
+    }
+
+    /// `frame`: the one in which all that is told of was seen.
+    async fn tell(&mut self, changes: Vec<Change>, frame: Option<Arc<Frame>>) {
         for change in changes {
             match change {
-                Change::Started(track) => self.begin(&track, evidence.clone(), at).await,
-                Change::Updated(track) => self.update(&track, at).await,
-                Change::Ended(track, reason) => self.end(&track, reason).await,
+                Change::Started(view) | Change::Updated(view) => {
+                    let ruling = self.rules.follow(&view, view.last_seen, self.moment(view.last_seen));
+                    self.ruled(&view, ruling, frame.as_ref()).await;
+                }
+                Change::Ended(view, reason) => self.end(&view, reason).await,
             }
         }
     }
 
-    async fn begin(&mut self, track: &TrackView, evidence: Evidence, at: Timestamp) {
-        let event = Event {
-            id: EventId::new(track.begin),
-            camera: self.settings.camera.clone(),
-            phase: Phase::Start,
-            revision: 0,
-            label: track.label.clone(),
-            evidence,
-            score: track.score,
-            area: track.area,
-            begin: track.begin,
-            end: track.last_seen,
-            reason: None,
-        };
-        tracing::info!(event = %event.id, label = event.label, score = event.score, "began");
-        metrics::counter!("watchtree_events_total", "phase" => "start").increment(1);
-        self.push(event.clone()).await;
-        self.open.insert(track.track, event);
-        self.told.insert(track.track, at);
-    }
-
-    async fn update(&mut self, track: &TrackView, at: Timestamp) {
-        let due = self.told.get(&track.track).is_some_and(|&told| at.since(told) >= self.settings.update_every);
-        let Some(event) = self.open.get_mut(&track.track) else { return };
-        refresh(event, track);
-        if due {
-            event.phase = Phase::Update;
-            event.revision += 1;
-            let event = event.clone();
-            self.told.insert(track.track, at);
-            self.push(event).await;
+    async fn ruled(&mut self, view: &TrackView, ruling: Ruling, frame: Option<&Arc<Frame>>) {
+        if let Some(frame) = frame {
+            self.teller.show(view, frame);
+        }
+        if !ruling.event {
+            return;
+        }
+        if self.teller.knows(view.track) {
+            let zones = ruling.entered.then(|| self.rules.zones(view.track));
+            self.teller.update(view, zones).await;
+        } else {
+            let zones = self.rules.zones(view.track);
+            self.teller.begin(view, zones, self.evidence.clone()).await;
         }
     }
 
-    async fn end(&mut self, track: &TrackView, reason: EndReason) {
-        self.told.remove(&track.track);
-        let Some(mut event) = self.open.remove(&track.track) else { return };
-        refresh(&mut event, track);
-        tracing::info!(event = %event.id, label = event.label, ?reason, "ended");
-        metrics::counter!("watchtree_events_total", "phase" => "end").increment(1);
-        self.push(ended(event, reason)).await;
+    async fn end(&mut self, view: &TrackView, reason: EndReason) {
+        if let Some(reason) = self.rules.forget(view.track) {
+            metrics::counter!("watchtree_tracks_withheld_total", "reason" => reason.as_str()).increment(1);
+        }
+        self.teller.end(view, reason).await;
     }
 
-    /// Until the outbox has it: an outbox that is being restarted is worth waiting for. One that died
-    /// may have taken the event without saying so; it is asked before the event is pushed again.
-    async fn push(&self, event: Event) {
-        while self.outbox.push(event.clone()).await.is_err() {
-            tokio::time::sleep(PUSH_AGAIN).await;
-            self.got_on();
-            if self.was_taken(&event).await {
-                return;
+    /// The local time, where a schedule asks for it.
+    fn moment(&self, at: Timestamp) -> Moment {
+        self.zone.as_ref().map_or_else(Moment::default, |zone| Moment::local(at, zone))
+    }
+
+    fn show(&mut self, cx: &Context<Sight>) {
+        *self.attention.lock().unwrap_or_else(PoisonError::into_inner) = self.tracker.attention();
+        let live = self.tracker.live() || self.episode.live();
+        let counts = self.tracker.counts();
+        if self.live.swap(live, Ordering::Relaxed) != live || counts != self.counts {
+            let tracked = (counts.moving + counts.stationary).max(1);
+            cx.note(match counts.stationary {
+                _ if !live => "nothing tracked".to_owned(),
+                0 => format!("{tracked} tracked"),
+                stationary => format!("{tracked} tracked, {stationary} of them stationary"),
+            });
+        }
+        if counts != self.counts {
+            self.counts = counts;
+            for (state, count) in [("moving", counts.moving), ("stationary", counts.stationary)] {
+                let camera = self.camera.to_string();
+                metrics::gauge!("watchtree_tracks", "camera" => camera, "state" => state).set(count as f64);
             }
         }
     }
-
-    fn got_on(&self) {
-        if let Some(progress) = &self.progress {
-            progress.made();
-        }
-    }
-
-    async fn was_taken(&self, event: &Event) -> bool {
-        let open = loop {
-            match self.outbox.open_events(self.settings.camera.clone()).await {
-                Ok(open) => break open,
-                Err(_) => tokio::time::sleep(PUSH_AGAIN).await,
-            }
-            self.got_on();
-        };
-        match open.iter().find(|open| open.id == event.id) {
-            Some(open) => open.revision >= event.revision,
-            // An event is in this actor's hands only while the outbox has it as open.
-            None => event.phase == Phase::End,
-        }
-    }
-}
-
-fn refresh(event: &mut Event, track: &TrackView) {
-    event.score = track.score;
-    event.area = track.area;
-    event.end = track.last_seen;
-}
-
-fn ended(mut event: Event, reason: EndReason) -> Event {
-    event.phase = Phase::End;
-    event.revision += 1;
-    event.reason = Some(reason);
-    event
 }

@@ -4,14 +4,15 @@ use crate::Kind;
 use crate::camera::{self, Camera};
 use crate::common::{self, HOST_PORT, HostPort, Node, Tls, UPSTREAMS_MAX};
 use crate::env::Vars;
-use crate::fault::Faults;
+use crate::fault::{Faults, shown};
 use crate::reader::{Reader, Section};
-use crate::recording::{Record, Retain, Snapshots};
+use crate::recording::{self, Record, Retain, Snapshots};
 use crate::supervision::{self, Supervision};
+use crate::watching::read as watching;
 use crate::watching::{Gears, Regions, Stationary};
 use protocol::CameraId;
 use protocol::camera::Allow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -107,6 +108,9 @@ pub(crate) const FRAMES_PER_S: RangeInclusive<f32> = 0.1..=30.0;
 /// Some 300 B an entry: a larger outbox than this outgrows the disk of any edge.
 const OUTBOX_ENTRIES_MAX: u64 = 1_000_000_000;
 
+/// Of one edge. More are refused: no machine opens so many, and lists of them fit a message.
+pub const CAMERAS_MAX: usize = 128;
+
 const OUTBOX_ENTRIES_DEFAULT: NonZeroU64 = NonZeroU64::new(1_000_000).expect("it is not zero");
 
 /// As [`crate::edge`], from text: relative paths start at `dir`, variables come from `vars`.
@@ -123,11 +127,15 @@ pub(crate) fn read(reader: &Reader) -> Option<Edge> {
     let link = link(root.section("link"));
     let entries_max = root.section("outbox").int("entries_max", 1..=OUTBOX_ENTRIES_MAX, "");
     let outbox = Outbox { entries_max: entries_max.unwrap_or(OUTBOX_ENTRIES_DEFAULT) };
-    let detect = detect(root.section("detect"));
+    let allow = allow(root.section("sources"));
+    let (detect, regions) = detect(root.section("detect"));
     let motion = motion(root.section("motion"));
-    let track = track(root.section("track"));
+    let (track, stationary) = track(root.section("track"));
+    let gears = watching::gears(&mut root);
+    let (record, retain) = (recording::record(&mut root), recording::retain(&mut root));
+    let snapshots = recording::snapshots(&mut root);
     let supervision = supervision::read(&mut root);
-    let cameras = cameras(&mut root);
+    let cameras = cameras(&mut root, &reader.laid().removed);
     Some(Edge {
         node: node?,
         tls: tls?,
@@ -136,13 +144,13 @@ pub(crate) fn read(reader: &Reader) -> Option<Edge> {
         detect,
         motion,
         track,
-        gears: Gears::default(),
-        regions: Regions::default(),
-        stationary: Stationary::default(),
-        record: Record::default(),
-        retain: Retain::default(),
-        snapshots: Snapshots::default(),
-        allow: Allow::default(),
+        gears,
+        regions,
+        stationary,
+        record,
+        retain,
+        snapshots,
+        allow,
         supervision,
         cameras,
     })
@@ -161,13 +169,29 @@ fn gpus(s: &mut Section) -> Option<Gpus> {
     s.some("gpu", UPSTREAMS_MAX, GPUS).map(Gpus::These)
 }
 
-fn detect(mut s: Section) -> Detect {
-    Detect {
+fn allow(mut s: Section) -> Allow {
+    let way_out = "list \"loopback\" for cameras of this machine, \"link_local\" for those with a 169.254 or fe80 \
+                   address, or remove it";
+    let mut allow = Allow::default();
+    for (index, kind) in s.texts("allow", way_out).unwrap_or_default().into_iter().enumerate() {
+        match kind.as_str() {
+            "loopback" => allow.loopback = true,
+            "link_local" => allow.link_local = true,
+            _ => s.fault(&format!("allow.{index}"), &shown(&kind.into()), way_out),
+        }
+    }
+    allow
+}
+
+fn detect(mut s: Section) -> (Detect, Regions) {
+    let regions = watching::regions(&mut s);
+    let detect = Detect {
         frames_per_s: s.number("frames_per_s", FRAMES_PER_S).unwrap_or(5.0),
         model: s.text("model", "name a model of the gpu node, or remove it for its first"),
         deadline: s.millis("deadline_ms", 1000, 10..=60_000),
         score_min: s.number("score_min", 0.0..=1.0).unwrap_or(0.5),
-    }
+    };
+    (detect, regions)
 }
 
 fn motion(mut s: Section) -> Motion {
@@ -177,18 +201,30 @@ fn motion(mut s: Section) -> Motion {
     }
 }
 
-fn track(mut s: Section) -> Track {
-    Track {
-        lost_after: s.millis("lost_after_ms", 2000, 100..=600_000),
+fn track(mut s: Section) -> (Track, Stationary) {
+    let stationary = watching::stationary(&mut s);
+    let track = Track {
+        lost_after: s.millis("lost_after_ms", 2500, 100..=600_000),
         blind_after: s.millis("blind_after_ms", 10_000, 100..=3_600_000),
         update_every: s.millis("update_every_ms", 1000, 100..=3_600_000),
-    }
+    };
+    (track, stationary)
 }
 
-fn cameras(root: &mut Section) -> Vec<Camera> {
+/// Those that operators have removed through the API are not looked at.
+fn cameras(root: &mut Section, removed: &BTreeSet<String>) -> Vec<Camera> {
     let mut first_of = BTreeMap::new();
     let mut cameras = Vec::new();
-    for (index, mut s) in root.sections("cameras").into_iter().enumerate() {
+    let sections = root.sections("cameras");
+    if sections.len() > CAMERAS_MAX {
+        let way_out = format!("use {CAMERAS_MAX} at most; a second edge takes the others");
+        root.fault("cameras", &format!("{} of them", sections.len()), &way_out);
+    }
+    for (index, mut s) in sections.into_iter().enumerate() {
+        if s.is_one_of("id", removed) {
+            s.ignore();
+            continue;
+        }
         // A camera that is wrong has left its faults; the others are still looked at.
         let Some(camera) = camera::read(&mut s) else { continue };
         if camera.id.as_str() == CameraId::OUTBOX {

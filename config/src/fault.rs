@@ -37,6 +37,13 @@ pub struct Faults(pub Vec<Fault>);
 
 impl std::error::Error for Faults {}
 
+impl Faults {
+    pub(crate) fn one(key: &str, value: &str, way_out: &str) -> Self {
+        let (key, value, way_out) = (key.to_owned(), value.to_owned(), way_out.to_owned());
+        Self(vec![Fault { file: String::new(), key, value, way_out }])
+    }
+}
+
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, fault) in self.0.iter().enumerate() {

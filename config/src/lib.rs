@@ -1,19 +1,24 @@
 //! Configuration: a TOML file and the environment in, one typed struct out, or every fault at once.
 //!
 //!   edge.toml ──┐
-//!               ├─▸ reader ─▸ Edge | Relay | Gpu      parsed once; afterwards the types are trusted
-//!   WATCHTREE_* ┘        └──▸ Faults                  key, value, way out; one line each
+//!   WATCHTREE_* ┼─▸ reader ─▸ Edge | Relay | Gpu      parsed once; afterwards the types are trusted
+//!   overlay ────┘        └──▸ Faults                  key, value, way out; one line each
+//!
+//!   Edge, Edge ─▸ changes ─▸ which actors of which camera a change concerns
 //!
 //! Reads the files it is given (and the secrets and specs these name) and does nothing else.
 //! Commented samples are in `config/samples`. Every key can be set by the environment: `env` says how.
 
 mod camera;
+mod changes;
 mod common;
 mod edge;
 mod env;
 mod fault;
 mod gpu;
 pub mod model;
+mod overlay;
+mod plan;
 mod reader;
 pub mod recording;
 mod relay;
@@ -21,11 +26,14 @@ mod supervision;
 pub mod watching;
 
 pub use camera::Camera;
+pub use changes::{CameraParts, Change, Part, RecorderPart, TrackingPart, WatchPart, as_far_as_possible, changes};
 pub use common::{HostPort, Listen, LogFormat, Node, Tls};
-pub use edge::{Detect, Edge, EdgeLink, Gpus, Motion, Outbox, Track, edge_from};
+pub use edge::{CAMERAS_MAX, Detect, Edge, EdgeLink, Gpus, Motion, Outbox, Track, edge_from};
 pub use env::Vars;
 pub use fault::{Fault, Faults};
 pub use gpu::{Batcher, Gpu, GpuLink, ModelEntry, gpu_from};
+pub use overlay::camera_keys;
+pub use plan::Plan;
 pub use relay::{Enrol, Relay, RelayLink, relay_from};
 pub use supervision::Supervision;
 
@@ -67,11 +75,10 @@ impl FromStr for Kind {
     }
 }
 
-/// An edge's configuration, with the `WATCHTREE_EDGE__*` variables of this process laid over it.
+/// An edge's configuration, with the `WATCHTREE_EDGE__*` variables of this process laid over it, and what operators
+/// changed through the API.
 pub fn edge(path: &Path) -> Result<Edge, Faults> {
-    let reader = Reader::open(path, Some(Kind::Edge))?;
-    let edge = edge::read(&reader);
-    reader.finish(edge)
+    Plan::read(path).map(|plan| plan.edge)
 }
 
 /// A relay's configuration, with the `WATCHTREE_RELAY__*` variables of this process laid over it.

@@ -1,6 +1,6 @@
 //! Takes typed values out of a table, section by section, and keeps every fault on the way.
 //!
-//!   file ─▸ table ◂─ environment
+//!   file ─▸ table ◂─ environment ◂─ overlay
 //!             │
 //!           Section ── must, or, int, path, … ──▸ typed values
 //!             └─ keys nobody asked for ─▸ faults
@@ -8,12 +8,14 @@
 //! Plain serde stops at the first fault and shows what it refused; here a password could be in it.
 
 mod section;
+mod shapes;
 
 pub(crate) use section::Section;
 
 use crate::Kind;
 use crate::env::{self, Vars};
 use crate::fault::{Fault, Faults, nearest, shown};
+use crate::overlay::{Laid, Overlay};
 use protocol::limits::short_text;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +38,7 @@ pub(crate) struct Reader {
     dir: PathBuf,
     table: Table,
     origins: BTreeMap<String, String>,
+    laid: Laid,
     faults: RefCell<Vec<Fault>>,
     /// Every key that was asked for, as a full path: what a misspelt one is compared with.
     known: RefCell<BTreeSet<String>>,
@@ -47,13 +50,22 @@ pub(crate) struct Reader {
 impl Reader {
     /// Reads a file; relative paths in it start at its directory. Without a kind, no variables lie over it.
     pub(crate) fn open(path: &Path, kind: Option<Kind>) -> Result<Self, Faults> {
+        Self::of(&Self::text(path)?, path, kind)
+    }
+
+    pub(crate) fn text(path: &Path) -> Result<String, Faults> {
         let file = path.display().to_string();
-        let text = read_text(path, FILE_BYTES_MAX)
-            .map_err(|why| one(&file, &file, &why, "name a TOML file that this user may read"))?;
+        read_text(path, FILE_BYTES_MAX)
+            .map_err(|why| one(&file, &file, &why, "name a TOML file that this user may read"))
+    }
+
+    /// As [`Self::open`], of a file that was read already.
+    pub(crate) fn of(text: &str, path: &Path, kind: Option<Kind>) -> Result<Self, Faults> {
+        let file = path.display().to_string();
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let dir = absolute.parent().unwrap_or(Path::new("/"));
         let vars = kind.map(|kind| env::ours(kind.prefix())).unwrap_or_default();
-        Self::new(&text, &file, dir, kind, &vars)
+        Self::new(text, &file, dir, kind, &vars)
     }
 
     pub(crate) fn new(text: &str, file: &str, dir: &Path, kind: Option<Kind>, vars: &Vars) -> Result<Self, Faults> {
@@ -64,11 +76,27 @@ impl Reader {
             dir: dir.to_owned(),
             table,
             origins: overlay.origins,
+            laid: Laid::default(),
             faults: RefCell::new(overlay.faults),
             known: RefCell::default(),
             strays: RefCell::default(),
             misplaced: Cell::new(false),
         })
+    }
+
+    /// What operators changed through the API counts over the file and over the environment.
+    pub(crate) fn lay(&mut self, overlay: &Overlay) {
+        self.laid = overlay.lay(&mut self.table);
+        let is_laid = |path: &str| self.laid.keys.iter().any(|key| is_at_or_below(path, key));
+        self.origins.retain(|path, _| !is_laid(path));
+    }
+
+    pub(crate) fn laid(&self) -> &Laid {
+        &self.laid
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
     }
 
     pub(crate) fn root(&self) -> Section<'_> {
@@ -104,6 +132,9 @@ impl Reader {
         let below = || self.origins.iter().find(|(path, _)| path.starts_with(&inside)).map(|(_, variable)| variable);
         let way_out = match self.origins.get(key).or_else(below) {
             Some(variable) => format!("{way_out} (set by {variable})"),
+            None if self.laid.keys.iter().any(|laid| is_at_or_below(key, laid)) => {
+                format!("{way_out} (set through the API; `watchtree camera reset` takes it back)")
+            }
             None => way_out.to_owned(),
         };
         // A quoted key can hold anything, line breaks too; a fault is one line.
@@ -128,6 +159,10 @@ impl Reader {
             format!("remove it, or use one of {}", all.join(", "))
         }
     }
+}
+
+fn is_at_or_below(path: &str, key: &str) -> bool {
+    path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// `path`'s own name, if it lies directly in `section`.
@@ -162,7 +197,7 @@ fn syntax(file: &str, text: &str, error: &toml::de::Error) -> Faults {
     one(file, &format!("line {line}, column {column}"), "not TOML", &format!("correct it there: {reason}"))
 }
 
-fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
+pub(crate) fn read_text(path: &Path, bytes_max: u64) -> Result<String, String> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| format!("unreadable ({error})"))?;
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| format!("unreadable ({error})"))?;

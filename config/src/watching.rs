@@ -1,5 +1,9 @@
 //! What an edge does with a camera's pictures beside asking a model: gears, regions, masks, zones, schedules.
 
+pub(crate) mod read;
+pub(crate) mod schedule;
+
+use serde::Deserialize;
 use std::time::Duration;
 
 /// A point of a picture: x and y as fractions of its width and height, from its upper left corner.
@@ -21,7 +25,8 @@ pub struct Gears {
     pub size_ratio: f32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum GearMode {
     /// Idle while nothing moves, awake while something does.
     Auto,
@@ -123,7 +128,8 @@ pub enum Shape {
 }
 
 /// Seen when standing at `from` and looking to `to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Direction {
     Any,
     LeftToRight,

@@ -1,7 +1,7 @@
 //! Cli: the command `watchtree`. Asks and steers core nodes as a person; issues certificates; checks files.
 //!
-//!   args ─▶ run ─┬─ nodes · tree · top · failures · events · record ─▶ credentials ▸ session ══QUIC══▶ relay or gpu node
-//!                ├─ restart · park · resume · inject · token · revoke ▶ (operators)  render ◀══replies══┘
+//!   args ─▶ run ─┬─ nodes · tree · top · failures · events · timeline ─▶ credentials ▸ session ══QUIC══▶ relay or gpu node
+//!                ├─ restart · park · resume · inject · camera · token · revoke ▶ (operators)  render ◀══replies══┘
 //!                └─ ca · config                       files alone, no network
 //!
 //! Answers go to stdout, everything else to stderr, under `-o json` as objects too. Exit codes: 0 done, 1 failed,
@@ -10,6 +10,7 @@
 pub mod args;
 mod authority;
 mod bookmark;
+mod cameras;
 mod changes;
 mod credentials;
 mod enrol;
@@ -28,6 +29,7 @@ mod say;
 mod screen;
 mod session;
 mod steering;
+mod timeline;
 mod top;
 mod tree;
 mod watch;
@@ -99,7 +101,11 @@ fn obey(command: Command) -> Result<(), Failure> {
             true => follow::follow(&args, dialler, &mut out).await,
             false => events::list(&args, dialler, &mut out).await,
         }),
+        Command::Timeline(args) => online(&args.access, async |dialler| timeline::show(&args, dialler, &mut out).await),
         Command::Record(args) => online(&args.access, async |dialler| record::list(&args, dialler, &mut out).await),
+        Command::Camera(command) => {
+            online(command.access(), async |dialler| cameras::obey(&command, dialler, &mut out).await)
+        }
         Command::Token(TokenCommand::Create(args)) => {
             online(&args.access, async |dialler| enrol::create(&args, dialler, &mut out).await)
         }

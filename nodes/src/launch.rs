@@ -59,20 +59,30 @@ impl Ground {
     /// Why this actor is parked, or what it is part of, if so; `path` is below the node.
     pub fn parked(&self, path: &str) -> impl Fn() -> Option<String> + Send + Sync + use<> {
         let (roll, path) = (self.facts.roll.clone(), format!("{}/{path}", self.facts.node.name));
-        move || roll.parked(&path).map(|(path, why)| parked(&path, why))
+        move || why_parked(&roll, &path)
     }
 
     fn state_of(&self, path: &str) -> impl Fn() -> Finding + Send + Sync + 'static {
         let (roll, path) = (self.facts.roll.clone(), format!("{}/{path}", self.facts.node.name));
-        move || match roll.get(&path) {
-            Some(status) if status.state == State::Running => Ok(status.note.unwrap_or_else(|| "runs".to_owned())),
-            Some(status) => {
-                let last = status.last.map(|failure| format!(": {failure}")).unwrap_or_default();
-                Err(format!("{}{last}", status.state.as_str()))
-            }
-            None => Err("was not started".to_owned()),
-        }
+        move || state_of(&roll, &path)
     }
+}
+
+/// Of the actor at a whole path.
+pub fn state_of(roll: &Roll, path: &str) -> Finding {
+    match roll.get(path) {
+        Some(status) if status.state == State::Running => Ok(status.note.unwrap_or_else(|| "runs".to_owned())),
+        Some(status) => {
+            let last = status.last.map(|failure| format!(": {failure}")).unwrap_or_default();
+            Err(format!("{}{last}", status.state.as_str()))
+        }
+        None => Err("was not started".to_owned()),
+    }
+}
+
+/// Why the actor at a whole path is parked, or what it is part of, if so.
+pub fn why_parked(roll: &Roll, path: &str) -> Option<String> {
+    roll.parked(path).map(|(path, why)| parked(&path, why))
 }
 
 fn parked(path: &str, why: Option<Failure>) -> String {

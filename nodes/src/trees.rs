@@ -1,5 +1,6 @@
 //! What runs on which node; each tree in one literal, so that start order is reading order.
 
+mod cameras;
 pub mod edge;
 mod fleet;
 pub mod gpu;

@@ -1,10 +1,14 @@
 //! What operators and viewers ask a core node, and the answers.
 
+use crate::cameras::{CameraChange, CameraSheet};
+use crate::codec::Record;
 use crate::core::Revocation;
 use crate::enrol::TokenText;
+use crate::event::v3;
 use crate::frame::Ledger;
 use crate::limits;
 use crate::telemetry::Telemetry;
+use crate::timeline::Timeline;
 use crate::{Act, CameraId, Entry, Epoch, Event, Identity, NodeName, Role, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +37,15 @@ pub enum Request {
     Revoked,
     /// How the nodes are. Answered by `Fleet`s, then `Done`.
     Fleet,
+    /// The cameras of the edge at `path`, as they are configured and how each is; or one camera, `EDGE/CAMERA`, with its
+    /// section. Answered by one `Cameras`. Since version 4.
+    Cameras { path: String },
+    /// Change the camera at `path`, `EDGE/CAMERA`; to reset all of an edge, `EDGE`. Answered by one `Steered`; operators
+    /// only. Since version 4.
+    ChangeCamera { path: String, change: CameraChange },
+    /// When somebody looked at this camera, or at each of this edge. Answered by one `Timeline` each, then `Done`. Since
+    /// version 4.
+    Timeline { edge: NodeName, camera: Option<CameraId>, from: Timestamp, to: Timestamp },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,8 +53,10 @@ pub enum Reply {
     /// At most [`limits::NODES_MAX`] of them.
     Nodes(Vec<NodeLine>),
     Node(Box<NodeSnapshot>),
-    Event(Box<RecordedEvent>),
-    Entry(Box<Entry>),
+    /// To a program that speaks a version before 4.
+    OldEvent(Box<v3::RecordedEvent>),
+    /// To a program that speaks a version before 4.
+    OldEntry(Box<v3::Entry>),
     Done,
     /// Why the request was not served.
     Refused(String),
@@ -61,6 +76,28 @@ pub enum Reply {
     Revoked(Vec<Revocation>),
     /// At most [`limits::FLEET_MAX`] of them.
     Fleet(Vec<NodeHealth>),
+    /// Since version 4.
+    Event(Box<RecordedEvent>),
+    /// Since version 4.
+    Entry(Box<Entry>),
+    /// Since version 4.
+    Timeline(Box<Timeline>),
+    /// And so many that do not fit. Since version 4.
+    Cameras {
+        cameras: Vec<CameraSheet>,
+        omitted: u32,
+    },
+}
+
+impl Reply {
+    /// As a node of this version says it: events of before are events.
+    pub fn up_to_date(self) -> Self {
+        match self {
+            Self::OldEvent(event) => Self::Event(Box::new((*event).into())),
+            Self::OldEntry(entry) => Self::Entry(Box::new((*entry).into())),
+            other => other,
+        }
+    }
 }
 
 /// One node as its relay judges it.
@@ -171,6 +208,14 @@ pub struct RecordedEvent {
     pub epoch: Epoch,
     pub seq: u64,
     pub event: Event,
+}
+
+impl Record for RecordedEvent {
+    type Before = v3::RecordedEvent;
+
+    fn from_before(before: v3::RecordedEvent) -> Self {
+        before.into()
+    }
 }
 
 /// One line of `watchtree nodes`.

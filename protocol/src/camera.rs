@@ -54,6 +54,8 @@ pub struct Source {
     pub frame_width_px_max: u32,
     /// No frame for so long from a live source is a fault.
     pub stall_ms: u32,
+    /// Nobody listened there the last time: it is knocked for so long before it is opened, and the first answer opens it.
+    pub knock_ms: u32,
     /// A file is played as fast as the node takes frames, and none is dropped.
     pub every_frame: bool,
     /// A file starts again at its end; else it ends with [`Report::Ended`].
@@ -105,6 +107,7 @@ impl Source {
             frames_per_s: 5.0,
             frame_width_px_max: 960,
             stall_ms: 1500,
+            knock_ms: 0,
             every_frame: false,
             repeat: false,
             gear: Gear::Awake,

@@ -22,10 +22,35 @@ pub enum CodecError {
     Garbled(String),
 }
 
+/// What is kept for years and once had another shape. The version in front of a record says which it has.
+pub trait Record: Serialize + DeserializeOwned {
+    /// Its shape behind [`VERSION`].
+    type Before: DeserializeOwned;
+
+    fn from_before(before: Self::Before) -> Self;
+}
+
+/// In front of records of a newer shape than [`VERSION`] means. A program of before refuses them by name.
+pub const RECORD_VERSION: u8 = 2;
+
 pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode_behind(message, &mut bytes);
     bytes
+}
+
+pub fn encode_record<T: Record>(record: &T) -> Vec<u8> {
+    let mut bytes = encode(record);
+    bytes[0] = RECORD_VERSION;
+    bytes
+}
+
+/// A record of this shape or the one before. Limits are those of [`decode`].
+pub fn decode_record<T: Record, const LIMIT: usize>(bytes: &[u8]) -> Result<T, CodecError> {
+    match bytes.first() {
+        Some(&VERSION) => decode::<T::Before, LIMIT>(bytes).map(T::from_before),
+        _ => decode_of::<T, LIMIT>(RECORD_VERSION, bytes),
+    }
 }
 
 /// Behind what is in `bytes` already, such as room for its length.
@@ -41,11 +66,15 @@ const COUNTED_BYTES_MAX: usize = 8 * MESSAGE_BYTES_MAX;
 
 /// `LIMIT` bounds the input, and it or [`COUNTED_BYTES_MAX`] every allocation made on its behalf.
 pub fn decode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, CodecError> {
+    decode_of::<T, LIMIT>(VERSION, bytes)
+}
+
+fn decode_of<T: DeserializeOwned, const LIMIT: usize>(due: u8, bytes: &[u8]) -> Result<T, CodecError> {
     if bytes.len() > LIMIT {
         return Err(CodecError::TooLarge { bytes: bytes.len(), limit: LIMIT });
     }
     let (&version, body) = bytes.split_first().ok_or_else(|| CodecError::Garbled("empty".to_owned()))?;
-    if version != VERSION {
+    if version != due {
         return Err(CodecError::Version(version));
     }
     let config = bincode::config::standard();
@@ -134,12 +163,26 @@ mod tests {
         assert_eq!(decode::<u32, 64>(&bytes), Err(CodecError::Version(9)));
     }
 
+    #[test]
+    fn a_record_is_read_in_the_shape_that_its_version_says() {
+        let entry = crate::limits::tests::small_entry();
+        let old = crate::event::v3::Entry::from(entry.clone());
+        let as_it_was = crate::Entry::from(old.clone());
+        assert_eq!(decode_record::<crate::Entry, 512>(&encode_record(&entry)).as_ref(), Ok(&entry));
+        assert_eq!(decode_record::<crate::Entry, 512>(&encode(&old)).as_ref(), Ok(&as_it_was));
+        assert_eq!(decode::<crate::Entry, 512>(&encode_record(&entry)), Err(CodecError::Version(RECORD_VERSION)));
+        let mut newer = encode_record(&entry);
+        newer[0] = 9;
+        assert_eq!(decode_record::<crate::Entry, 512>(&newer), Err(CodecError::Version(9)));
+    }
+
     proptest! {
         #[test]
         fn no_input_panics_the_decoder(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
             let _ = decode::<crate::link::Up, 512>(&bytes);
             let _ = decode::<crate::link::Down, 512>(&bytes);
             let _ = decode::<crate::Entry, 512>(&bytes);
+            let _ = decode_record::<crate::Entry, 512>(&bytes);
             let _ = decode::<crate::FrameHeader, 512>(&bytes);
             let _ = decode::<crate::camera::Report, 512>(&bytes);
             let _ = decode::<crate::admin::Request, 512>(&bytes);

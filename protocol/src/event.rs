@@ -1,11 +1,20 @@
 //! What happened in front of a camera: one event per track, from its first frame to its last.
 
+pub mod v3;
+
+use crate::codec::Record;
 use crate::{CameraId, Epoch, EventId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// The label of an event about entries that an outbox gave up.
 pub const DROPPED_LABEL: &str = "events-dropped";
+
+/// The label of an event about a camera whose pictures nobody judged, though somebody should have.
+pub const BLIND_LABEL: &str = "blind";
+
+/// The label of one about a camera whose pictures nobody was to judge.
+pub const UNWATCHED_LABEL: &str = "unwatched";
 
 /// One state of one event. The last revision is the whole truth about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,8 +27,10 @@ pub struct Event {
     /// `person`, `car`, …, or `motion` where no model judged.
     pub label: String,
     pub evidence: Evidence,
-    /// The best score so far, 0 to 1.
+    /// In the newest frame, 0 to 1.
     pub score: f32,
+    /// The best so far.
+    pub top_score: f32,
     /// Where it was when it scored best: x0, y0, x1, y1 as fractions of the frame.
     #[serde(rename = "box")]
     pub area: [f32; 4],
@@ -28,6 +39,12 @@ pub struct Event {
     pub end: Timestamp,
     /// Why it ended; `None` while it goes on.
     pub reason: Option<EndReason>,
+    /// Those it has entered, in the order of entry; [`crate::limits::EVENT_ZONES_MAX`] at most.
+    pub zones: Vec<String>,
+    /// Its edge keeps footage of it, or will.
+    pub has_clip: bool,
+    /// Its edge keeps its best picture.
+    pub has_snapshot: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +86,9 @@ pub enum Evidence {
     /// and this one.
     #[serde(rename = "dropped")]
     Dropped { entries: u64, severity: Severity },
+    /// The edge itself: from begin to end nobody judged this camera's pictures, and this is why.
+    #[serde(rename = "blind")]
+    Blind { reason: String },
 }
 
 /// How much an entry is worth when not all can be kept; the lowest goes first.
@@ -104,26 +124,22 @@ impl Event {
             (Evidence::Dropped { .. }, _) => Severity::Critical,
             (_, Phase::Update) => Severity::Low,
             (Evidence::Motion, _) => Severity::Normal,
-            (Evidence::Model { .. }, _) => Severity::High,
+            (Evidence::Model { .. } | Evidence::Blind { .. }, _) => Severity::High,
         }
     }
 
-    /// Its label, and what was dropped where it tells of that: `events-dropped 1234 low`.
+    /// Not of what was in front of the camera, but of whether somebody looked.
+    pub fn tells_of_coverage(&self) -> bool {
+        matches!(self.evidence, Evidence::Blind { .. })
+    }
+
+    /// Its label, and what was dropped or why nobody looked where it tells of that: `events-dropped 1234 low`.
     pub fn title(&self) -> Cow<'_, str> {
         match &self.evidence {
+            Evidence::Blind { reason } => format!("{}: {reason}", self.label).into(),
             Evidence::Dropped { entries, severity } => format!("{} {entries} {}", self.label, severity.as_str()).into(),
             Evidence::Model { .. } | Evidence::Motion => self.label.as_str().into(),
         }
-    }
-
-    /// As a peer reads it that speaks a version before [`crate::transport::Version::FABRIC`]: what such a peer has no
-    /// word for is told by the label.
-    pub fn before_fabric(mut self) -> Self {
-        if matches!(self.evidence, Evidence::Dropped { .. }) {
-            self.label = self.title().into_owned();
-            self.evidence = Evidence::Motion;
-        }
-        self
     }
 }
 
@@ -137,38 +153,67 @@ pub struct Entry {
     pub event: Event,
 }
 
+impl Record for Event {
+    type Before = v3::Event;
+
+    fn from_before(before: v3::Event) -> Self {
+        before.into()
+    }
+}
+
+impl Record for Entry {
+    type Before = v3::Entry;
+
+    fn from_before(before: v3::Entry) -> Self {
+        before.into()
+    }
+}
+
+impl Record for Vec<Entry> {
+    type Before = Vec<v3::Entry>;
+
+    fn from_before(before: Vec<v3::Entry>) -> Self {
+        before.into_iter().map(Entry::from).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn dropped() -> Event {
+    pub(super) fn example() -> Event {
         Event {
             id: EventId(1),
             camera: CameraId::outbox(),
             phase: Phase::End,
             revision: 0,
-            label: DROPPED_LABEL.to_owned(),
-            evidence: Evidence::Dropped { entries: 1234, severity: Severity::Low },
+            label: "person".to_owned(),
+            evidence: Evidence::Motion,
             score: 0.0,
+            top_score: 0.0,
             area: [0.0; 4],
             begin: Timestamp::from_micros(0),
             end: Timestamp::from_micros(9),
             reason: None,
+            zones: Vec::new(),
+            has_clip: false,
+            has_snapshot: false,
         }
     }
 
     #[test]
     fn what_is_dropped_last_is_what_tells_of_it() {
-        assert_eq!(dropped().severity(), Severity::Critical);
+        let evidence = Evidence::Dropped { entries: 1234, severity: Severity::Low };
+        let dropped = Event { label: DROPPED_LABEL.to_owned(), evidence, ..example() };
+        assert_eq!(dropped.severity(), Severity::Critical);
+        assert_eq!(dropped.title(), "events-dropped 1234 low");
         assert!(Severity::ALL.is_sorted());
         assert_eq!("outbox".parse(), Ok(CameraId::outbox()));
     }
 
     #[test]
-    fn a_peer_without_a_word_for_it_reads_in_the_label_what_was_dropped() {
-        let told = dropped().before_fabric();
-        assert_eq!((told.label.as_str(), &told.evidence), ("events-dropped 1234 low", &Evidence::Motion));
-        // Once: what is told already has the label and no evidence.
-        assert_eq!(told.clone().before_fabric(), told);
+    fn blindness_is_worth_as_much_as_what_a_model_recognised() {
+        let blind = Event { evidence: Evidence::Blind { reason: "no frames".to_owned() }, ..example() };
+        assert_eq!(blind.severity(), Severity::High);
     }
 }

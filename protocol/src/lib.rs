@@ -3,6 +3,7 @@
 //!   ids ▸ time ▸ codec ▸ limits        what everything is made of
 //!   event · frame · model · camera     the messages, by topic
 //!   telemetry · datagram               how a node is
+//!   cameras                            how an edge's cameras are configured
 //!   link · core · admin ▸ steer        who says what on which stream
 //!   enrol · revoked                    how a node gets its certificate, and who lost it
 //!   identity ▸ certificate ▸ csr ▸ ca  who somebody is, and who says so
@@ -14,6 +15,7 @@
 pub mod admin;
 pub mod ca;
 pub mod camera;
+pub mod cameras;
 pub mod certificate;
 pub mod codec;
 pub mod core;
@@ -32,6 +34,7 @@ pub mod roles;
 pub mod steer;
 pub mod telemetry;
 pub mod time;
+pub mod timeline;
 pub mod transport;
 
 pub use certificate::Certificate;

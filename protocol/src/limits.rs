@@ -15,6 +15,18 @@ pub const FRAME_BYTES_MAX: usize = 4096 * 2160 * 3 / 2;
 /// One message to or from a port: a frame and its header.
 pub const PORT_MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX + 64 * 1024;
 
+/// One access unit of a camera: a key frame of 8K at its best is smaller.
+pub const UNIT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What a decoder has to know of a stream before its first unit.
+pub const CODEC_CONFIG_BYTES_MAX: usize = 64 * 1024;
+
+/// A recorded picture's longer side in pixels; it is not decoded here.
+pub const VIDEO_SIDE_PX_MAX: u32 = 16_384;
+
+/// Presentation times of one session, either way from its start: a hundred years.
+pub const PTS_US_MAX: i64 = 100 * 366 * 86_400 * 1_000_000;
+
 /// Frames a peer may have on the way at once; the next stream waits at the sender.
 pub const FRAMES_IN_FLIGHT_MAX: u32 = 32;
 
@@ -41,6 +53,12 @@ pub const PING_BYTES_MAX: usize = 1024;
 
 /// Clips of one node on the way at once. When full, the next is refused, and its asker asks later or elsewhere.
 pub const CLIPS_AT_ONCE_MAX: usize = 4;
+
+/// The keys of one camera, as TOML: what is set at once, and what is shown of one.
+pub const CAMERA_TOML_BYTES_MAX: usize = 64 * 1024;
+
+/// Keys of a camera that are told to have been changed, or named in one change.
+pub const CAMERA_KEYS_MAX: usize = 40;
 
 /// Notes in one telemetry message; the first are kept.
 pub const TELEMETRY_NOTES_MAX: usize = 20;
@@ -84,6 +102,18 @@ pub const WORD_CHARS_MAX: usize = 20;
 /// A label, reason or other free text inside a message, in characters; longer text is cut.
 pub const TEXT_CHARS_MAX: usize = 300;
 
+/// Zones that one event names; it entered these first, and the others are left out.
+pub const EVENT_ZONES_MAX: usize = 16;
+
+/// A zone's name in an event, in characters; a longer one is cut.
+pub const ZONE_CHARS_MAX: usize = 48;
+
+/// Intervals of one timeline; the others follow from where it ends. Counted as [`FAILURES_MAX`] is.
+pub const TIMELINE_INTERVALS_MAX: usize = 500;
+
+/// Cameras of one edge whose timelines are told for one question.
+pub const TIMELINE_CAMERAS_MAX: usize = 128;
+
 /// `text` cut to [`TEXT_CHARS_MAX`] characters, without those that steer a terminal.
 pub fn short_text(text: &str) -> String {
     short(text, TEXT_CHARS_MAX)
@@ -125,12 +155,13 @@ pub fn short_path(path: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::admin::{FailureRecord, HealthState, NodeHealth, NodeLine, Reply};
     use crate::core::Revocation;
     use crate::link::{Down, EventsUp, Up};
     use crate::telemetry::{CameraFigures, InferenceFigures, SpoolFigures, System, Telemetry};
+    use crate::timeline::{Interval, Sight, Timeline};
     use crate::{Act, Entry, Epoch, Event, EventId, Evidence, Fault, Identity, Phase, Timestamp, codec};
 
     /// The largest that its limits allow: four bytes a character, names at their longest.
@@ -238,6 +269,18 @@ mod tests {
     }
 
     #[test]
+    fn as_many_intervals_as_allowed_fit_one_message_at_their_largest() {
+        let at = Timestamp::from_micros(i64::MIN);
+        let reason = Some("\u{1f980}".repeat(TELEMETRY_TEXT_CHARS_MAX));
+        let interval = Interval { from: at, to: at, state: Sight::Unwatched, reason, events: Some(u32::MAX) };
+        let (edge, camera) = ("x".repeat(48).parse().expect("a name"), "x".repeat(48).parse().expect("a name"));
+        let intervals = vec![interval; TIMELINE_INTERVALS_MAX];
+        let line = Timeline { edge, camera, from: at, to: at, intervals, next: Some(at) };
+        let bytes = codec::encode(&Reply::Timeline(Box::new(line))).len();
+        assert!(bytes <= MESSAGE_BYTES_MAX && bytes > MESSAGE_BYTES_MAX / 2, "{bytes} B");
+    }
+
+    #[test]
     fn a_path_is_what_the_tree_shows() {
         for path in ["yard", "yard/cameras/front-door/session", &"x".repeat(PATH_BYTES_MAX)] {
             assert_eq!(check_path(path), Ok(()), "{path}");
@@ -268,8 +311,7 @@ mod tests {
         assert!(codec::encode(&down).len() < PATH_BYTES_MAX + 200);
     }
 
-    #[test]
-    fn a_message_full_of_small_entries_is_read() {
+    pub(crate) fn small_entry() -> Entry {
         let event = Event {
             id: EventId(u128::MAX),
             camera: "door".parse().expect("a name"),
@@ -278,13 +320,21 @@ mod tests {
             label: "cat".to_owned(),
             evidence: Evidence::Motion,
             score: 0.5,
+            top_score: 0.75,
             area: [0.1, 0.2, 0.3, 0.4],
             begin: Timestamp::now(),
             end: Timestamp::now(),
             reason: None,
+            zones: vec!["a".to_owned()],
+            has_clip: true,
+            has_snapshot: false,
         };
-        let entry = |seq| Entry { epoch: Epoch(1), seq, accepted: Timestamp::now(), event: event.clone() };
-        let message = EventsUp::Entries((0..2500).map(entry).collect());
+        Entry { epoch: Epoch(1), seq: 7, accepted: Timestamp::now(), event }
+    }
+
+    #[test]
+    fn a_message_full_of_small_entries_is_read() {
+        let message = EventsUp::Entries((0..2500).map(|seq| Entry { seq, ..small_entry() }).collect());
         let bytes = codec::encode(&message);
         assert!(bytes.len() > MESSAGE_BYTES_MAX * 3 / 4 && bytes.len() <= MESSAGE_BYTES_MAX, "{} B", bytes.len());
         assert_eq!(codec::decode::<EventsUp, MESSAGE_BYTES_MAX>(&bytes), Ok(message));

@@ -4,11 +4,13 @@
 //! the peer's role against the table in [`crate::roles`] before it reads further.
 
 use crate::admin::{FailureRecord, NodeSnapshot, Request, Steered};
+use crate::cameras::{CameraChange, CameraSheet};
 use crate::codec::Blob;
 use crate::core::GpuNode;
+use crate::event::v3;
 use crate::roles::{self, Listed};
 use crate::telemetry::Telemetry;
-use crate::{Act, Entry, Epoch, EventId, Identity, Role, Verdict};
+use crate::{Act, CameraId, Entry, Epoch, EventId, Identity, Role, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// The first message on every stream.
@@ -49,6 +51,12 @@ pub fn may_steer(peer: Role) -> bool {
     roles::may(Role::Relay, peer, Request::Steer { path: String::new(), act: Act::Restart }.row())
 }
 
+/// Who may change an edge's cameras. Whoever may not is told: [`VIEWERS_LOOK`].
+pub fn may_change_cameras(peer: Role) -> bool {
+    let change = CameraChange::Reset { keys: Vec::new() };
+    roles::may(Role::Relay, peer, Request::ChangeCamera { path: String::new(), change }.row())
+}
+
 /// Why a viewer's act is refused, and the way out.
 pub const VIEWERS_LOOK: &str = "viewers look, operators steer: use an operator's certificate";
 
@@ -71,6 +79,8 @@ pub enum Up {
     Telemetry(Box<Telemetry>),
     /// Answered by `Down::Pong`: is anybody there, behind the transport? Since version 3.
     Ping { call: u64, payload: Blob },
+    /// Answers `Down::Cameras`, and so many that do not fit; or why not. Since version 4.
+    Cameras { call: u64, cameras: Result<Vec<CameraSheet>, String>, omitted: u32 },
 }
 
 /// What the accepting node says on the control stream.
@@ -88,6 +98,10 @@ pub enum Down {
     Directory(Vec<GpuNode>),
     /// Answers `Up::Ping` with its payload, by an actor of this node; or why none does. Since version 3.
     Pong { call: u64, answer: Result<Blob, String> },
+    /// To an edge: show your cameras, or this one with its section. Since version 4.
+    Cameras { call: u64, camera: Option<CameraId> },
+    /// To an edge: change this camera, or reset all; `by` goes into your log. Answered by `Up::Steered`. Since version 4.
+    ChangeCamera { call: u64, camera: Option<CameraId>, change: CameraChange, by: Identity },
 }
 
 /// Edge to relay on the events stream.
@@ -95,7 +109,9 @@ pub enum Down {
 pub enum EventsUp {
     /// First: which outbox this is. Answered by `Resume`.
     Outbox { epoch: Epoch },
-    /// Consecutive entries of that epoch.
+    /// Consecutive entries of that epoch, from or to a peer that speaks a version before 4.
+    OldEntries(Vec<v3::Entry>),
+    /// Consecutive entries of that epoch. Since version 4.
     Entries(Vec<Entry>),
 }
 

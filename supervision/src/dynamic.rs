@@ -3,7 +3,8 @@
 //!   gateway ──start, stop──▶ [dynamic] ──▶ its supervisor, wherever that stands in the tree
 //!
 //! When the supervisor is restarted it begins without children, as OTP's do: whoever started them knows
-//! whether they are still wanted.
+//! whether they are still wanted. One that is *lasting* keeps its children instead, as a fixed one does: what is wanted
+//! there, such as the cameras of an edge, changes seldom and by somebody's will.
 
 use crate::Failure;
 use crate::policy::{AutoShutdown, Intensity, Strategy};
@@ -22,6 +23,8 @@ pub struct Dynamic(Arc<Shared>);
 struct Shared {
     name: String,
     limit: usize,
+    /// Of a lasting one: its children, in start order.
+    kept: Option<Mutex<Vec<Arc<Node>>>>,
     supervisor: Mutex<Option<ActorRef<Order>>>,
     /// Of all children so far, in milliseconds.
     slowest_stops_within_ms: AtomicU64,
@@ -42,8 +45,23 @@ pub enum StartError {
 impl Dynamic {
     /// At most `limit` children at once.
     pub fn new(name: impl Into<String>, limit: usize) -> Self {
+        Self::with(name.into(), limit, None)
+    }
+
+    /// One that begins with these children, and at its restart with those that it had: each is parked when it fails too
+    /// often or does not start, and stays until it is stopped through this handle.
+    pub fn lasting(name: impl Into<String>, limit: usize, children: Vec<Node>) -> Self {
+        let dynamic = Self::with(name.into(), limit, Some(Mutex::default()));
+        for child in children {
+            dynamic.stops_within(&child);
+            dynamic.keep(Arc::new(child.parked()));
+        }
+        dynamic
+    }
+
+    fn with(name: String, limit: usize, kept: Option<Mutex<Vec<Arc<Node>>>>) -> Self {
         let (supervisor, slowest_stops_within_ms) = (Mutex::default(), AtomicU64::new(0));
-        Self(Arc::new(Shared { name: name.into(), limit, supervisor, slowest_stops_within_ms }))
+        Self(Arc::new(Shared { name, limit, kept, supervisor, slowest_stops_within_ms }))
     }
 
     /// The supervisor, to be put into a tree once. `intensity` is of its children together.
@@ -58,7 +76,8 @@ impl Dynamic {
         Node::new("supervisor", Kind::Branch(Arc::new(branch))).named(&self.0.name)
     }
 
-    /// Returns when the child is ready; one that fails to start is not kept.
+    /// Returns when the child is ready; one that fails to start is not kept, unless this is a lasting one: there it is
+    /// tried again as any other.
     pub async fn start(&self, child: Node) -> Result<(), StartError> {
         self.order(|reply| Order::Add { child: Box::new(child), reply }).await?
     }
@@ -70,6 +89,31 @@ impl Dynamic {
 
     pub fn limit(&self) -> usize {
         self.0.limit
+    }
+
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.0.kept.is_some()
+    }
+
+    /// With which its supervisor begins.
+    pub(crate) fn kept(&self) -> Vec<Arc<Node>> {
+        self.lock_kept().map(|kept| kept.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn keep(&self, child: Arc<Node>) {
+        if let Some(mut kept) = self.lock_kept() {
+            kept.push(child);
+        }
+    }
+
+    pub(crate) fn forget(&self, name: &str) {
+        if let Some(mut kept) = self.lock_kept() {
+            kept.retain(|child| child.name != name);
+        }
+    }
+
+    fn lock_kept(&self) -> Option<MutexGuard<'_, Vec<Arc<Node>>>> {
+        self.0.kept.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -159,7 +159,7 @@ impl Supervising {
             ending,
             alive,
         };
-        for child in supervising.branch.clone().children.iter().cloned() {
+        for child in supervising.branch.first_children() {
             supervising.make_room(child);
         }
         Ok(supervising)
@@ -184,9 +184,12 @@ impl Supervising {
         // They do not know of each other, and there may be many.
         let (me, roll) = (self.me.get_cell(), &self.roll);
         join_all(self.slots.values_mut().map(|slot| slot.stop(&me, KILL_WITHIN, roll))).await;
-        // Nobody brings them back: whoever waits for them is told, and their rows go.
-        keys.into_iter().for_each(|key| self.forget_or_mark_done(key, None));
         self.seats.clear();
+        match self.branch.is_fleeting() {
+            // Nobody brings them back: whoever waits for them is told, and their rows go.
+            true => keys.into_iter().for_each(|key| self.forget_or_mark_done(key, None)),
+            false => keys.into_iter().for_each(|key| self.mark_stopped(key, state)),
+        }
     }
 
     /// Stops in reverse order, each within its deadline and then by force.
@@ -202,6 +205,11 @@ impl Supervising {
             self.seats.remove(&leash.0.get_id());
         }
         slot.stop(&self.me.get_cell(), KILL_WITHIN, &self.roll).await;
+        self.mark_stopped(key, state);
+    }
+
+    fn mark_stopped(&mut self, key: u64, state: State) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
         if self.ending.is_for_good() {
             slot.node.close_mailboxes();
         }
@@ -220,7 +228,7 @@ impl Drop for Supervising {
     /// has by its tree; of the others nobody knows any more.
     fn drop(&mut self) {
         for slot in self.slots.values() {
-            if self.branch.dynamic.is_some() {
+            if self.branch.is_fleeting() {
                 slot.node.close_mailboxes();
                 self.roll.strike(&slot.path);
             } else if slot.leash.is_some() {

@@ -210,7 +210,7 @@ impl Node {
     pub(crate) fn store_within(&self) -> Option<Duration> {
         match &self.kind {
             Kind::Leaf(_) => self.terms.holds_store.then_some(self.terms.turn_within),
-            Kind::Branch(branch) => branch.children.iter().filter_map(|child| child.store_within()).max(),
+            Kind::Branch(branch) => branch.first_children().iter().filter_map(|child| child.store_within()).max(),
         }
     }
 
@@ -231,12 +231,22 @@ impl Node {
     pub(crate) fn close_mailboxes(&self) {
         match &self.kind {
             Kind::Leaf(leaf) => (leaf.close)(),
-            Kind::Branch(branch) => branch.children.iter().for_each(|child| child.close_mailboxes()),
+            Kind::Branch(branch) => branch.first_children().iter().for_each(|child| child.close_mailboxes()),
         }
     }
 }
 
 impl Branch {
+    /// Its children are forgotten when they end or it does.
+    pub(crate) fn is_fleeting(&self) -> bool {
+        self.dynamic.as_ref().is_some_and(|dynamic| !dynamic.is_lasting())
+    }
+
+    /// With whom it begins.
+    pub(crate) fn first_children(&self) -> Vec<Arc<Node>> {
+        self.dynamic.as_ref().map_or_else(|| self.children.clone(), |dynamic| dynamic.kept())
+    }
+
     /// What all children may take with force: one after the other, or together if they are dynamic.
     fn stops_within(&self) -> Duration {
         let children = match &self.dynamic {

@@ -137,6 +137,7 @@ async fn site() -> (CameraServer, Cluster) {
         // A budget is for what should not happen; here each class fails four times within it.
         plan = plan.set(node, "supervision.restarts_max", 1000);
     }
+    let plan = plan.set("yard", "gears.mode", "awake");
     let mut site = plan.set("yard", "detect.frames_per_s", FRAMES_PER_S).start();
     site.ready().await;
     site.eventually("every camera has sent frames", WITHIN, async |site| {

@@ -2,8 +2,10 @@
 
 mod authorisation;
 mod blast_radius;
+mod cameras;
 mod cli;
 mod core;
+mod coverage;
 mod enrolment;
 mod exactly_once;
 mod first_light;
@@ -11,6 +13,7 @@ mod fleet;
 mod fleet_health;
 mod health;
 mod impair;
+mod live_change;
 mod onlookers;
 mod parity;
 mod partition;

@@ -43,7 +43,8 @@ pub struct Count {
 pub fn planned(plan: Plan, url: &str) -> Plan {
     let nobody = format!("127.0.0.1:{}", ports::free());
     let plan = plan.edge(CONTROL).set(CONTROL, "link.relay", nobody).camera(CONTROL, "alone", url);
-    plan.set(CONTROL, "detect.frames_per_s", FRAMES_PER_S)
+    // Each has its frames all the time: they are counted.
+    plan.set(CONTROL, "gears.mode", "awake").set(CONTROL, "detect.frames_per_s", FRAMES_PER_S)
 }
 
 impl Count {

@@ -163,6 +163,8 @@ fn busy(mut plan: Plan, edge: &str, cameras: usize, camera: &CameraServer) -> Pl
 /// `yard` sends frames that get through.
 fn watching(plan: Plan) -> Plan {
     let plan = plan.set("yard", "cameras.0.frame_width_px_max", FRAME_WIDTH_PX);
+    // Frames are counted: a gear in which few come would look like a loss.
+    let plan = plan.set("yard", "gears.mode", "awake");
     plan.set("yard", "detect.frames_per_s", FRAMES_PER_S).set("yard", "detect.deadline_ms", 3000)
 }
 

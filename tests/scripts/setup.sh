@@ -14,10 +14,14 @@ packages=(
     erlang-base
     # What a call over a link is measured against.
     nats-server
+    # ffprobe reads what is recorded, independently of us; cameras are measured against ffmpeg and against motion.
+    ffmpeg motion
+    # Recorded files are played in a browser.
+    chromium
 )
 
 # Daemons that come with those packages. Tests start their own: one that was not wanted before is not left running.
-units=(prometheus.service epmd.socket epmd.service nats-server.service)
+units=(prometheus.service epmd.socket epmd.service nats-server.service motion.service)
 
 fail() {
     echo "setup: $*" >&2

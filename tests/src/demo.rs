@@ -224,6 +224,7 @@ fn line(RecordedEvent { event, .. }: &RecordedEvent) -> String {
     let judge = match &event.evidence {
         Evidence::Model { model, node } => format!("judged by {model} on {node}"),
         Evidence::Motion => "motion alone".to_owned(),
+        Evidence::Blind { reason } => format!("nobody looks: {reason}"),
         Evidence::Dropped { entries, .. } => format!("{entries} entries given up: the outbox was full"),
     };
     let percent = event.score * 100.0;
@@ -251,6 +252,9 @@ impl Default for Counts {
 
 impl Counts {
     fn add(&mut self, RecordedEvent { event, .. }: &RecordedEvent) {
+        if event.tells_of_coverage() {
+            return;
+        }
         self.events.insert(event.id);
         if matches!(event.evidence, Evidence::Model { .. }) {
             self.labelled.insert(event.id, event.label.clone());
@@ -318,10 +322,14 @@ mod tests {
             label: "red".to_owned(),
             evidence,
             score: 0.97,
+            top_score: 0.97,
             area: [0.0; 4],
             begin,
             end: begin.plus(Duration::from_millis(1500)),
             reason: None,
+            zones: Vec::new(),
+            has_clip: false,
+            has_snapshot: false,
         };
         RecordedEvent {
             tenant: Default::default(),

@@ -10,8 +10,10 @@
 //! `WATCHTREE_KEEP=1` keeps a failed test's directory, `WATCHTREE_SEED=n` repeats a run.
 
 pub mod assets;
+pub mod browser;
 pub mod camera;
 pub mod checks;
+pub mod counters;
 pub mod http;
 pub mod https;
 pub mod node;
@@ -21,12 +23,14 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod prometheus;
+pub mod recordings;
 pub mod stranger;
 pub mod wait;
 pub mod witness;
 pub mod yardstick;
 
 pub use camera::CameraServer;
+pub use counters::Counters;
 pub use node::Node;
 pub use operator::Operator;
 pub use plan::Plan;

@@ -1,18 +1,24 @@
 //! The test camera: a real RTSP server whose pictures are known beforehand.
 //!
-//!   scene ──draw──┐
-//!                 ├─▶ x264 ─▶ [footage: access units in RAM] ─▶ feeder ─▶ appsrc ─▶ RTSP clients
-//!   file ──decode─┘                     encoded once                paced
+//!   scene ──draw──┐                                                   ┌─▶ appsrc ─▶ RTSP clients
+//!                 ├─▶ encoder ─▶ [footage: access units in RAM] ─▶ feeder
+//!   file ──decode─┘                     encoded once              paced └─▶ HTTP clients (MJPEG)
+//!                                                  orders ─▶ faults ─┘└─▶ book
 //!
 //! Its time begins when the first client plays and then runs like a real camera's, whether somebody watches
 //! or not: what shows at `first_frame_us + t` is a function of `t` alone. A client that comes back is served
 //! from the next key frame on.
 
+pub mod book;
+pub mod encoder;
+pub mod faults;
 pub mod feeder;
 pub mod footage;
+pub mod mjpeg;
 pub mod scene;
 pub mod server;
 pub mod squares;
+pub mod wire;
 
 pub use server::{Login, Settings, TestCamera};
 
@@ -25,13 +31,31 @@ use std::time::Duration;
 pub enum Fact {
     Ready {
         ready: bool,
+        /// As the book counts, microseconds since 1970.
+        ready_us: i64,
         url: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sub_url: Option<String>,
         /// The scene starts again after so long; `None` for a file that is not encoded yet.
         length_us: Option<u64>,
         visits: Vec<squares::VisitLine>,
     },
     /// The first access unit was handed to the first client.
     FirstFrame { first_frame_us: i64 },
+    /// Asked for by `report`.
+    Report {
+        report: bool,
+        /// From when to when it could deliver; `null`: still.
+        delivers_us: Vec<(i64, Option<i64>)>,
+        /// The first and the last picture that was sent to a client.
+        sent_from_us: Option<i64>,
+        sent_to_us: Option<i64>,
+        /// Pictures, and key frames among them.
+        units: u64,
+        keys: u64,
+        /// RTP packets that never arrived.
+        dropped: u64,
+    },
     /// `--once`: the last frame was sent; from now on the path is not found.
     Ended { ended: bool },
     /// The footage cannot be made; the camera is of no use.

@@ -10,16 +10,18 @@ mod looks;
 #[cfg(test)]
 mod tests;
 
-use crate::events::store::EventStore;
+use crate::camera::desk;
+use crate::events::store::{EventStore, Lines};
 use crate::fabric::enrolment::Enrolment;
 use crate::fabric::refusals;
 use crate::fabric::site::{Failures, Sees, Shown, Site};
 use futures_util::StreamExt;
 use looks::Looks;
 use protocol::admin::{EventFilter, RecordedEvent, Reply, Request};
+use protocol::event::v3;
 use protocol::roles::{self, Listed};
 use protocol::transport::{Lost, Rx, SendError, Tx, Version};
-use protocol::{Epoch, Event, EventId, Identity, NodeName, limits};
+use protocol::{CameraId, Entry, Epoch, EventId, Identity, NodeName, Role, limits};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -51,7 +53,7 @@ pub struct Admin {
 
 impl Admin {
     pub fn new(site: Site, store: Option<EventStore>, enrolment: Option<Enrolment>) -> Self {
-        Self { site, store, enrolment, looks: Looks::default(), version: Version::FABRIC }
+        Self { site, store, enrolment, looks: Looks::default(), version: Version::EDGE }
     }
 
     /// Whoever asks sees its own tenant: that tenant's events and edges, and this node. Operators steer. `version` is
@@ -69,7 +71,10 @@ impl Admin {
             Ok(Ok(None)) | Err(_) => return,
         };
         match &request {
-            Request::Steer { .. } | Request::CreateToken { .. } | Request::Revoke { .. } => {
+            Request::Steer { .. }
+            | Request::CreateToken { .. }
+            | Request::Revoke { .. }
+            | Request::ChangeCamera { .. } => {
                 info!(%who, request = told(&request), "admin request")
             }
             // A screen that is kept up to date looks twice a second.
@@ -78,6 +83,9 @@ impl Admin {
         if let Err(denied) = roles::check(self.site.facts.node.role, who.role, request.row()) {
             refusals::denied(&who, &denied);
             // An act that is refused is on the audit log too: the site says so, by the same row.
+            if let Request::ChangeCamera { change, .. } = &request {
+                desk::audit(&who, &self.site.facts.node, None, change, &Err(denied.to_string()));
+            }
             if !matches!(request, Request::Steer { .. }) {
                 if refuse(&denied.to_string(), &mut tx).await.is_ok() {
                     let _ = tx.finish();
@@ -123,6 +131,24 @@ impl Admin {
             Request::Steer { path, act } => match self.site.steer(path, act, who.clone()).await {
                 Ok(told) => tx.send(&Reply::Steered(told.short())).await,
                 Err(why) => refuse(&why, tx).await,
+            },
+            Request::Cameras { path } => match self.site.cameras(&path, &sees).await {
+                Ok((cameras, omitted)) => tx.send(&Reply::Cameras { cameras, omitted }).await,
+                Err(why) => refuse(&why, tx).await,
+            },
+            Request::ChangeCamera { path, change } => match self.site.change_camera(path, change, who.clone()).await {
+                Ok(told) => tx.send(&Reply::Steered(told.short())).await,
+                Err(why) => refuse(&why, tx).await,
+            },
+            Request::Timeline { edge, camera, from, to } => match &self.store {
+                Some(store) if from < to => {
+                    let name = edge.clone();
+                    let node = Identity { tenant: who.tenant.clone(), role: Role::Edge, name };
+                    let lines = Lines { edge, from, to, heard: self.site.facts.fleet.heard(&node) };
+                    self.in_turn(who, timelines(store, &lines, camera, tx)).await
+                }
+                Some(_) => refuse(&format!("{from} is not before {to}; change them over"), tx).await,
+                None => refuse(&self.no_record(), tx).await,
             },
             Request::CreateToken { role, name, ttl_s } => self.create_token(who, role, name, ttl_s, tx).await,
             Request::Revoke { name, role } => self.revoke(who, name, role, tx).await,
@@ -221,22 +247,46 @@ async fn record(
         let Some(last) = page.last() else { break };
         (epoch, after) = (Some(last.epoch), last.seq);
         left = left.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
-        for mut entry in page {
-            entry.event = readable(entry.event, version);
-            tx.send(&Reply::Entry(Box::new(entry))).await?;
+        for entry in page {
+            tx.send(&entry_for(entry, version)).await?;
         }
     }
     tx.send(&Reply::Done).await
 }
 
-/// To a program of before there was a word for it, the label tells what was dropped.
-fn readable(event: Event, version: Version) -> Event {
+/// To a program of before there was a word for it, the label tells what it is about.
+fn old(event: v3::Event, version: Version) -> v3::Event {
     if version >= Version::FABRIC { event } else { event.before_fabric() }
 }
 
-async fn tell(mut recorded: RecordedEvent, version: Version, tx: &mut Tx) -> Sent {
-    recorded.event = readable(recorded.event, version);
-    tx.send(&Reply::Event(Box::new(recorded))).await
+fn entry_for(entry: Entry, version: Version) -> Reply {
+    if version >= Version::EDGE {
+        return Reply::Entry(Box::new(entry));
+    }
+    let entry = v3::Entry::from(entry);
+    Reply::OldEntry(Box::new(v3::Entry { event: old(entry.event, version), ..entry }))
+}
+
+async fn tell(recorded: RecordedEvent, version: Version, tx: &mut Tx) -> Sent {
+    let reply = if version >= Version::EDGE {
+        Reply::Event(Box::new(recorded))
+    } else {
+        let recorded = v3::RecordedEvent::from(recorded);
+        Reply::OldEvent(Box::new(v3::RecordedEvent { event: old(recorded.event, version), ..recorded }))
+    };
+    tx.send(&reply).await
+}
+
+async fn timelines(store: &EventStore, lines: &Lines, camera: Option<CameraId>, tx: &mut Tx) -> Sent {
+    match store.timelines(lines, camera).await {
+        Ok(timelines) => {
+            for timeline in timelines {
+                tx.send(&Reply::Timeline(Box::new(timeline))).await?;
+            }
+            tx.send(&Reply::Done).await
+        }
+        Err(error) => refuse(&error.to_string(), tx).await,
+    }
 }
 
 async fn events(

@@ -38,6 +38,8 @@ enum Look {
     Apart(Arc<Pulse>),
     /// Of nodes that come and go, each by its name.
     Nodes(ProbeEach),
+    /// Of parts of this node that come and go.
+    Each(ProbeEach),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -93,6 +95,11 @@ impl Health {
         self.add(Part { name: String::new(), needed: false, look: Look::Nodes(Arc::new(probe)) });
     }
 
+    /// As [`Self::shows`], of the parts that there are at the moment. Never waits.
+    pub fn shows_each(&self, probe: impl Fn() -> Vec<(String, Finding)> + Send + Sync + 'static) {
+        self.add(Part { name: String::new(), needed: false, look: Look::Each(Arc::new(probe)) });
+    }
+
     pub fn checks(&self) -> Vec<Check> {
         self.parts().into_iter().flat_map(Part::checks).collect()
     }
@@ -111,7 +118,7 @@ impl Health {
     pub(crate) fn due(&self, now: Instant) -> Vec<impl Future<Output = ()> + Send + use<>> {
         let parts = self.parts().into_iter().filter_map(|part| match part.look {
             Look::Apart(pulse) => Some(pulse),
-            Look::AtOnce(_) | Look::Nodes(_) => None,
+            Look::AtOnce(_) | Look::Nodes(_) | Look::Each(_) => None,
         });
         parts.filter(|pulse| pulse.is_due(now)).map(Pulse::look).collect()
     }
@@ -138,7 +145,7 @@ impl Part {
         let found = match look {
             Look::AtOnce(probe) => vec![(name, probe())],
             Look::Apart(pulse) => vec![(name, pulse.finding(Instant::now()))],
-            Look::Nodes(probe) => probe(),
+            Look::Nodes(probe) | Look::Each(probe) => probe(),
         };
         let check = |(name, finding): (String, Finding)| {
             let ok = finding.is_ok();

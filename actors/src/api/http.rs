@@ -3,20 +3,27 @@
 //!   GET /health /health/live /health/ready /health/deep     GET /metrics
 //!   GET /api/v1/tree   GET /api/v1/failures   (?path=, and ?node= for those linked to this node)
 //!   GET /api/v1/inference   GET /api/v1/events (relay)   GET /api/v1/core (relay, gpu node)
-//!   GET /api/v1/nodes   GET /api/v1/nodes/history?node= (relay)
+//!   GET /api/v1/nodes   GET /api/v1/nodes/history?node= (relay)   GET /api/v1/timeline?camera= (relay, edge)
+//!   GET /api/v1/cameras   GET /api/v1/events/{id}/clip.mp4, snapshot.jpg, crop.jpg, thumb.jpg (edge)
 //!
 //!   role table ──▶ router ──▶ gate (who asks?) ──▶ handlers      here for this machine, in `https` for people elsewhere
 //!
 //! Stops when: it does not answer itself.  On restart: goes on with the same socket, whoever else still holds it.
 //! Loopback alone: whoever is on this machine needs no login.
 
+mod cameras;
 mod fleet;
 mod gate;
 mod health;
+pub mod kept;
 mod members;
 mod record;
 mod site;
+mod timeline;
 
+use crate::camera::board::Board;
+use crate::camera::coverage::book::Book;
+use crate::camera::coverage::keeper::Parked;
 use crate::events::store::EventStore;
 use crate::fabric::site::Site;
 use crate::telemetry::Recorder;
@@ -27,6 +34,7 @@ use axum::routing::{MethodRouter, get};
 use axum::{Extension, Json, Router, middleware};
 pub use gate::Caller;
 use gate::Gate;
+use kept::Kept;
 use protocol::roles::{Listed, Route};
 use serde_json::{Value, json};
 use std::io;
@@ -52,8 +60,19 @@ pub struct Http {
     site: Site,
     recorder: Recorder,
     store: Option<EventStore>,
+    /// On an edge.
+    edge: Option<Arc<OfEdge>>,
     /// Looks at all nodes, one at a time.
     looks: Arc<Semaphore>,
+}
+
+/// What an edge tells of its cameras and gives out.
+pub struct OfEdge {
+    pub board: Board,
+    pub book: Book,
+    pub kept: Kept,
+    /// Why nothing works at a camera's place.
+    pub parked: Parked,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +99,12 @@ impl Http {
     /// `store` on a relay.
     pub fn bind(addr: SocketAddr, site: Site, recorder: Recorder, store: Option<EventStore>) -> Result<Self, NotBound> {
         let socket = bind("node.http", addr)?;
-        Ok(Self { socket, site, recorder, store, looks: Arc::new(Semaphore::new(LOOKS_MAX)) })
+        Ok(Self { socket, site, recorder, store, edge: None, looks: Arc::new(Semaphore::new(LOOKS_MAX)) })
+    }
+
+    /// On an edge.
+    pub fn of_edge(self, edge: OfEdge) -> Self {
+        Self { edge: Some(Arc::new(edge)), ..self }
     }
 
     pub async fn run(self, cx: ServiceCx) -> Result<(), Failure> {
@@ -122,6 +146,12 @@ fn handler(route: Route) -> MethodRouter<Http> {
         Route::Failures => get(site::failures),
         Route::Inference => get(inference),
         Route::Events => get(record::events),
+        Route::Timeline => get(timeline::timeline),
+        Route::Cameras => get(cameras::cameras),
+        Route::Clip => get(kept::clip),
+        Route::Snapshot => get(kept::snapshot),
+        Route::Crop => get(kept::crop),
+        Route::Thumb => get(kept::thumb),
         Route::Core => get(members::core),
         Route::Nodes => get(fleet::nodes),
         Route::NodesHistory => get(fleet::history),

@@ -9,12 +9,15 @@
 
 mod areas;
 mod background;
+mod mask;
 
 #[cfg(test)]
 mod tests;
 
 use areas::Grid;
-use background::Background;
+use background::{Background, PACE};
+use config::watching::Polygon;
+use std::time::Duration;
 
 /// The picture is shrunk by a whole factor until it is no wider.
 const WIDTH_PX_MAX: usize = 320;
@@ -53,6 +56,9 @@ pub struct MotionVerdict {
 
 pub struct Motion {
     settings: MotionSettings,
+    masks: Vec<Polygon>,
+    /// When the last frame was shown, in the stream's time.
+    shown: Option<Duration>,
     size: (usize, usize),
     background: Background,
     grid: Grid,
@@ -63,9 +69,12 @@ pub struct Motion {
 }
 
 impl Motion {
-    pub fn new(settings: MotionSettings) -> Self {
+    /// Nothing inside `masks` counts.
+    pub fn new(settings: MotionSettings, masks: Vec<Polygon>) -> Self {
         Self {
             settings,
+            masks,
+            shown: None,
             size: (0, 0),
             background: Background::default(),
             grid: Grid::default(),
@@ -76,7 +85,10 @@ impl Motion {
     }
 
     /// `y` is the picture's luma without padding. A plane that is too short is no picture: nothing is said of it.
-    pub fn judge(&mut self, width: usize, height: usize, y: &[u8]) -> MotionVerdict {
+    /// `shown` is when, in the stream's time: frames may be seconds apart, or of a moment that was judged already.
+    pub fn judge(&mut self, shown: Duration, width: usize, height: usize, y: &[u8]) -> MotionVerdict {
+        // Before the last one: of another life of the stream, or replayed.
+        let after = self.shown.replace(shown).map_or(PACE, |last| shown.checked_sub(last).unwrap_or(PACE));
         let bytes = width.saturating_mul(height);
         let learning = MotionVerdict { learning: true, ..MotionVerdict::default() };
         let Some(y) = y.get(..bytes).filter(|y| !y.is_empty()) else { return learning };
@@ -90,7 +102,8 @@ impl Motion {
             self.background.learn(y, width);
             return learning;
         }
-        self.background.compare(y, width, self.settings.threshold, &mut self.grid);
+        self.background.compare(y, width, self.settings.threshold, after, &mut self.grid);
+        self.grid.apply_masks();
         if self.grid.changed() * 100 > self.grid.len() * CHANGED_PERCENT_MAX {
             return self.light_changed(y, width);
         }
@@ -105,7 +118,7 @@ impl Motion {
         let factor = width.div_ceil(WIDTH_PX_MAX);
         self.size = (width, height);
         self.background = Background::new(width, height, factor);
-        self.grid = Grid::new(self.background.width(), self.background.height());
+        self.grid = Grid::new(self.background.width(), self.background.height(), &self.masks);
         (self.learn_left, self.relearns, self.calm) = (LEARN_FRAMES - 1, 0, 0);
     }
 

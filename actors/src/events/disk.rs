@@ -60,6 +60,23 @@ impl FileError {
         matches!(self, Self::Disk(redb::Error::Io(error)) if full(error.kind()))
     }
 
+    /// What the system said, if it was no fault of the file's.
+    pub fn io(&self) -> Option<&std::io::Error> {
+        match self {
+            Self::Disk(redb::Error::Io(error)) if !is_unreadable(error.kind()) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The file is none of ours, or no whole one: as it is, it is of no use.
+    pub fn is_broken(&self) -> bool {
+        match self {
+            Self::Disk(redb::Error::Io(error)) => is_unreadable(error.kind()),
+            Self::Disk(redb::Error::DatabaseAlreadyOpen | redb::Error::PreviousIo) => false,
+            Self::Disk(_) | Self::Record(_) | Self::Broken(_) => true,
+        }
+    }
+
     /// An earlier error of somebody else on the same open file.
     pub fn is_stale(&self) -> bool {
         matches!(self, Self::Disk(redb::Error::PreviousIo))
@@ -77,7 +94,7 @@ impl FileError {
         let text = match self {
             _ if self.is_full() => format!("{file}: {self}; free space on its disk, what it holds is kept"),
             Self::Disk(redb::Error::Io(error)) => match error.kind() {
-                ErrorKind::InvalidData | ErrorKind::UnexpectedEof => unreadable(path, error),
+                kind if is_unreadable(kind) => unreadable(path, error),
                 ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
                     format!("{file}: {error}; let this user write the file and its directory")
                 }
@@ -90,6 +107,10 @@ impl FileError {
         };
         Failure::start(text)
     }
+}
+
+fn is_unreadable(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
 }
 
 fn unreadable(path: &Path, cause: impl std::fmt::Display) -> String {
@@ -105,6 +126,14 @@ pub(crate) fn open(
     path: &Path,
     init: impl Fn(&WriteTransaction) -> Result<(), FileError>,
 ) -> Result<Database, Failure> {
+    try_open(path, init).map_err(|error| error.refusal(path))
+}
+
+/// As [`open`], for a file that can be made again from others.
+pub(crate) fn try_open(
+    path: &Path,
+    init: impl Fn(&WriteTransaction) -> Result<(), FileError>,
+) -> Result<Database, FileError> {
     // A corrupt page can panic inside redb; here that is a refusal like any other.
     let opened = catch_unwind(AssertUnwindSafe(|| {
         if !path.try_exists()? {
@@ -112,8 +141,7 @@ pub(crate) fn open(
         }
         open_existing(path)
     }));
-    let opened = opened.unwrap_or_else(|_| Err(FileError::Broken("its pages contradict each other".to_owned())));
-    opened.map_err(|error| error.refusal(path))
+    opened.unwrap_or_else(|_| Err(FileError::Broken("its pages contradict each other".to_owned())))
 }
 
 fn make(path: &Path, init: impl Fn(&WriteTransaction) -> Result<(), FileError>) -> Result<(), FileError> {

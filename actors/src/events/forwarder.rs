@@ -9,10 +9,11 @@
 //! after the gap.
 
 use crate::events::outbox::Outbox;
+use protocol::Entry;
+use protocol::event::v3;
 use protocol::limits::EVENTS_UNACKED_MAX;
 use protocol::link::{EventsDown, EventsUp, Open};
 use protocol::transport::{Connection, Rx, Tx, Version};
-use protocol::{Entry, Event};
 use std::collections::VecDeque;
 use std::time::Duration;
 use supervision::{Backoff, Failure, ServiceCx, jitter};
@@ -208,25 +209,17 @@ impl Sent {
         entries.truncate(self.window());
         let mut entries = entries.into_iter().peekable();
         while let Some(first) = entries.next() {
-            let (from, mut last, mut run) = (first.seq, first.seq, vec![self.readable(first)]);
+            let (from, mut last, mut run) = (first.seq, first.seq, vec![first]);
             while let Some(entry) = entries.next_if(|entry| entry.seq == last + 1) {
                 last = entry.seq;
-                run.push(self.readable(entry));
+                run.push(entry);
             }
-            let sending = timeout(SENT_WITHIN, tx.send(&EventsUp::Entries(run))).await;
+            let sending = timeout(SENT_WITHIN, tx.send(&readable(run, self.version))).await;
             sending.map_err(|_| "the relay takes no more entries")?.map_err(text)?;
             self.unacked.push_back((from, last));
             self.seq = last;
         }
         Ok(())
-    }
-
-    fn readable(&self, entry: Entry) -> Entry {
-        if self.version >= Version::FABRIC {
-            entry
-        } else {
-            Entry { event: Event::before_fabric(entry.event), ..entry }
-        }
     }
 
     /// An ack may be ahead of this stream: what an earlier one had under way was recorded after `Resume`.
@@ -247,6 +240,18 @@ impl Sent {
             None => Err("the relay ended the stream".to_owned()),
         }
     }
+}
+
+/// What a relay of that version reads.
+fn readable(entries: Vec<Entry>, version: Version) -> EventsUp {
+    if version >= Version::EDGE {
+        return EventsUp::Entries(entries);
+    }
+    EventsUp::OldEntries(entries.into_iter().map(|entry| old(entry.into(), version)).collect())
+}
+
+fn old(entry: v3::Entry, version: Version) -> v3::Entry {
+    if version >= Version::FABRIC { entry } else { v3::Entry { event: entry.event.before_fabric(), ..entry } }
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -273,7 +278,7 @@ mod tests {
     #[test]
     fn numbers_that_were_dropped_take_no_room_in_the_window() {
         let ack = |sent: &mut Sent, through| sent.acked(Some(EventsDown::Ack { through }), 100_000);
-        let mut sent = Sent::new(7, Version::FABRIC);
+        let mut sent = Sent::new(7, Version::EDGE);
         (sent.seq, sent.unacked) = (90_010, [(8, 9), (90_001, 90_010)].into());
         assert_eq!(sent.window(), EVENTS_UNACKED_MAX - 12);
         assert_eq!(ack(&mut sent, 8), Ok(8));
@@ -290,15 +295,19 @@ mod tests {
         let mut entry = crate::events::testing::entry(1, 5);
         entry.event.label = protocol::event::DROPPED_LABEL.to_owned();
         entry.event.evidence = Evidence::Dropped { entries: 9, severity: protocol::Severity::High };
-        let told = |version| Sent::new(0, version).readable(entry.clone()).event;
-        assert_eq!(told(Version::FABRIC), entry.event);
+        assert_eq!(readable(vec![entry.clone()], Version::EDGE), EventsUp::Entries(vec![entry.clone()]));
+        let told = |version| match readable(vec![entry.clone()], version) {
+            EventsUp::OldEntries(mut old) => old.remove(0).event,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(Version::FABRIC), entry.event.clone().into());
         let older = told(Version(2));
-        assert_eq!((older.label.as_str(), older.evidence), ("events-dropped 9 high", Evidence::Motion));
+        assert_eq!((older.label.as_str(), older.evidence), ("events-dropped 9 high", v3::Evidence::Motion));
     }
 
     #[test]
     fn what_was_dropped_at_the_end_is_passed_and_an_outbox_that_has_less_is_not() {
-        let mut sent = Sent::new(7, Version::FABRIC);
+        let mut sent = Sent::new(7, Version::EDGE);
         assert!(sent.pass(20, 19).is_err());
         assert_eq!((sent.pass(20, 21), sent.seq), (Ok(()), 20));
     }

@@ -277,6 +277,37 @@ async fn a_peer_that_breaks_the_order_is_told_off_and_nothing_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn entries_as_an_older_edge_sends_them_are_recorded_beside_those_of_today() {
+    let site = Site::new();
+    let store = EventStore::new();
+    let relay = site.store(&store).await;
+    let (dialled, accepted) = site.connect().await;
+    let (ended, _ends) = mpsc::channel(16);
+    tokio::spawn(serve(accepted, store.clone(), ended));
+    let entry = |seq| crate::events::testing::entry(1, seq);
+    let (mut tx, mut rx) = dialled.open_bi(&Open::Events).await.expect("is open");
+    for message in [
+        EventsUp::Outbox { epoch: protocol::Epoch(1) },
+        EventsUp::OldEntries(vec![entry(1).into(), entry(2).into()]),
+        EventsUp::Entries(vec![entry(3)]),
+    ] {
+        tx.send(&message).await.expect("is sent");
+    }
+    let mut acked = 0;
+    while acked < 3 {
+        match timeout(WITHIN, rx.recv()).await.expect("hangs").expect("is readable") {
+            Some(EventsDown::Ack { through }) => acked = through,
+            Some(EventsDown::Resume { .. }) => {}
+            None => panic!("the stream ended"),
+        }
+    }
+    let recorded = store.record(edge("main/edge/yard").name, None, 0, 10).await.expect("answers");
+    let events: Vec<_> = recorded.iter().map(|recorded| recorded.event.id).collect();
+    assert_eq!(events, [1, 2, 3].map(|seq| entry(seq).event.id));
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_outbox_put_back_from_an_older_copy_loses_no_event() {
     let site = Site::new();
     let (store, file) = (EventStore::new(), site.dir.path().join("outbox.redb"));

@@ -113,9 +113,18 @@ impl Outbox {
         self.mailbox.send(Msg::Ack { through }).await.map_err(|_| Gone(self.mailbox.class()))
     }
 
-    /// What this camera started and did not end, of everything pushed before.
+    /// What this camera started and did not end, of everything pushed before. That nobody looks at it is told apart.
     pub async fn open_events(&self, camera: CameraId) -> Result<Vec<Event>, Gone> {
-        self.mailbox.ask(|reply| Msg::OpenEvents { camera, reply }).await
+        let mut events: Vec<Event> = self.mailbox.ask(|reply| Msg::OpenEvents { camera, reply }).await?;
+        events.retain(|event| !event.tells_of_coverage());
+        Ok(events)
+    }
+
+    /// As [`Self::open_events`]: that nobody looks at this camera.
+    pub async fn open_coverage(&self, camera: CameraId) -> Result<Vec<Event>, Gone> {
+        let mut events: Vec<Event> = self.mailbox.ask(|reply| Msg::OpenEvents { camera, reply }).await?;
+        events.retain(Event::tells_of_coverage);
+        Ok(events)
     }
 
     /// The relay says it has everything through `through` of `epoch`. `false`: it cannot have that from this

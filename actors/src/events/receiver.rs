@@ -8,7 +8,7 @@
 
 use crate::events::store::EventStore;
 use futures_util::FutureExt;
-use protocol::limits::TEXT_CHARS_MAX;
+use protocol::limits::{EVENT_ZONES_MAX, TEXT_CHARS_MAX, ZONE_CHARS_MAX};
 use protocol::link::{EventsDown, EventsUp};
 use protocol::transport::{RecvError, Rx, Tx};
 use protocol::{Entry, Epoch, Event, Evidence, Identity, Severity};
@@ -38,7 +38,9 @@ pub enum ReceiveError {
 pub async fn receive(edge: Identity, mut tx: Tx, mut rx: Rx, store: EventStore) -> Result<(), ReceiveError> {
     let epoch = match next(&mut rx).await? {
         Some(EventsUp::Outbox { epoch }) => epoch,
-        Some(EventsUp::Entries(_)) => return Err(wrong("entries came before their outbox was announced")),
+        Some(EventsUp::Entries(_) | EventsUp::OldEntries(_)) => {
+            return Err(wrong("entries came before their outbox was announced"));
+        }
         None => return Ok(()),
     };
     let through = store.resume(edge.clone(), epoch).await.map_err(ended)?;
@@ -87,7 +89,9 @@ impl Stream {
         };
         let entries = match message? {
             Some(EventsUp::Entries(entries)) => entries,
-            Some(EventsUp::Outbox { .. }) => return Err(wrong("a second outbox was announced on one stream")),
+            Some(EventsUp::Outbox { .. } | EventsUp::OldEntries(_)) => {
+                return Err(wrong("a second outbox was announced on one stream"));
+            }
             None => return Ok(None),
         };
         let missing = self.take(&entries).map_err(ReceiveError::Protocol)?;
@@ -147,27 +151,44 @@ fn check(epoch: Epoch, last: u64, entries: &[Entry]) -> Result<u64, String> {
 
 /// What our outbox lets through. Anything else would be on the record for ever, and might be unreadable there.
 fn check_event(event: &Event) -> Result<(), String> {
-    let (model, node) = match &event.evidence {
-        Evidence::Model { model, node } => (model.as_str(), node.as_str()),
-        Evidence::Motion | Evidence::Dropped { .. } => ("", ""),
+    let (model, node, reason) = match &event.evidence {
+        Evidence::Model { model, node } => (model.as_str(), node.as_str(), ""),
+        Evidence::Blind { reason } => ("", "", reason.as_str()),
+        Evidence::Motion | Evidence::Dropped { .. } => ("", "", ""),
     };
-    for (name, text) in [("label", event.label.as_str()), ("model", model), ("node", node)] {
-        // Counts no further than the limit: the text may be as long as the message.
-        if text.chars().nth(TEXT_CHARS_MAX).is_some() {
-            return Err(format!("its {name} is longer than the limit of {TEXT_CHARS_MAX} characters"));
-        }
+    for (name, text) in [("label", event.label.as_str()), ("model", model), ("node", node), ("reason", reason)] {
+        check_text(name, text, TEXT_CHARS_MAX)?;
     }
-    if !event.score.is_finite() || !event.area.iter().all(|side| side.is_finite()) {
+    if event.zones.len() > EVENT_ZONES_MAX {
+        return Err(format!("it names {} zones, the limit is {EVENT_ZONES_MAX}", event.zones.len()));
+    }
+    for zone in &event.zones {
+        check_text("zone", zone, ZONE_CHARS_MAX)?;
+    }
+    if !event.score.is_finite() || !event.top_score.is_finite() || !event.area.iter().all(|side| side.is_finite()) {
         return Err("its score or its box is not a number".to_owned());
     }
     Ok(())
 }
 
+fn check_text(name: &str, text: &str, chars_max: usize) -> Result<(), String> {
+    // Counts no further than the limit: the text may be as long as the message.
+    if text.chars().nth(chars_max).is_some() {
+        return Err(format!("its {name} is longer than the limit of {chars_max} characters"));
+    }
+    Ok(())
+}
+
+/// Entries of an older edge come as those of today.
 async fn next(rx: &mut Rx) -> Result<Option<EventsUp>, ReceiveError> {
-    rx.recv().await.map_err(|error| match error {
+    let message = rx.recv().await.map_err(|error| match error {
         RecvError::Lost(lost) => ReceiveError::Ended(lost.to_string()),
         RecvError::Garbled(why) => ReceiveError::Protocol(why),
-    })
+    })?;
+    Ok(message.map(|message| match message {
+        EventsUp::OldEntries(old) => EventsUp::Entries(old.into_iter().map(Entry::from).collect()),
+        other => other,
+    }))
 }
 
 fn wrong(text: &str) -> ReceiveError {
@@ -225,6 +246,7 @@ mod tests {
             ("label", with(|event| event.label = long.clone())),
             ("model", with(|event| event.evidence = model(&long, ""))),
             ("node", with(|event| event.evidence = model("", &long))),
+            ("reason", with(|event| event.evidence = Evidence::Blind { reason: long.clone() })),
         ] {
             assert_eq!(refused, Err(format!("entry 6: its {name} is longer than the limit of 300 characters")));
         }
@@ -234,7 +256,16 @@ mod tests {
     fn a_score_or_a_box_that_is_no_number_is_refused() {
         let wrong = Err("entry 6: its score or its box is not a number".to_owned());
         assert_eq!(with(|event| event.score = f32::NAN), wrong);
+        assert_eq!(with(|event| event.top_score = f32::NAN), wrong);
         assert_eq!(with(|event| event.area[3] = f32::INFINITY), wrong);
+    }
+
+    #[test]
+    fn zones_beyond_their_number_or_length_are_refused() {
+        let zones = |count: usize, chars: usize| with(|event| event.zones = vec!["z".repeat(chars); count]);
+        assert_eq!(zones(EVENT_ZONES_MAX, ZONE_CHARS_MAX), Ok(5));
+        assert_eq!(zones(17, 1), Err("entry 6: it names 17 zones, the limit is 16".to_owned()));
+        assert_eq!(zones(1, 49), Err("entry 6: its zone is longer than the limit of 48 characters".to_owned()));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! Disk full: appends are refused and edges keep what they have; the record is still read.
 
 mod file;
+mod lines;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use tokio::task::{block_in_place, spawn_blocking};
 use tracing::{error, info};
 
 pub use file::Page;
+pub use lines::Lines;
 
 /// Messages that wait, of up to one wire message each. When full, the receivers wait, and then their edges.
 const WAITING_MAX: usize = 64;

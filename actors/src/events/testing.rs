@@ -19,10 +19,14 @@ pub fn event(camera: u8, id: u64, revision: u32, phase: Phase) -> Event {
         label: if id.is_multiple_of(2) { "person".to_owned() } else { "car".to_owned() },
         evidence: Evidence::Motion,
         score: 0.5,
+        top_score: 0.5,
         area: [0.1, 0.2, 0.3, 0.4],
         begin,
         end: begin.plus(Duration::from_secs(u64::from(revision))),
         reason: None,
+        zones: Vec::new(),
+        has_clip: false,
+        has_snapshot: false,
     }
 }
 

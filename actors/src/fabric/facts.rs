@@ -3,12 +3,14 @@
 //!   roll, health, books ──▶ [facts] ──snapshot, failures──▶ http, admin, link
 //!                              ◀──steer── an operator, here or through the relay
 
+mod cameras;
 mod steering;
 #[cfg(test)]
 mod tests;
 
 use crate::api::health::{self, Check, Health};
 use crate::camera::coverage::Coverages;
+use crate::camera::desk::Desk;
 use crate::events::outbox::Outbox;
 use crate::fabric::core::Core;
 use crate::fleet::Fleet;
@@ -54,6 +56,8 @@ pub struct Facts {
     pub directory: watch::Sender<Option<Vec<GpuNode>>>,
     /// On an edge: who looks at which camera.
     pub coverage: Coverages,
+    /// On an edge: where cameras are listed and changed.
+    pub desk: Option<Desk>,
     /// How this node is, and those linked to it.
     pub fleet: Fleet,
     /// Operators may make actors of this node fail, for drills.
@@ -77,6 +81,7 @@ impl Facts {
             core: None,
             directory: watch::Sender::new(None),
             coverage: Coverages::default(),
+            desk: None,
             fleet,
             allow_faults: false,
             stopping: Arc::default(),

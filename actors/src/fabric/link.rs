@@ -6,25 +6,22 @@
 //!
 //! Stops when: it panics.  On restart: dials again. A peer that is away is not the link's failure.
 
+mod answers;
 mod path;
 #[cfg(test)]
 mod tests;
 
 use super::asks::{AskError, Asked, Asks};
 use super::clips::Clips;
-use super::facts::{Facts, SOFTWARE, Steering, audit};
-use super::refusals;
-use futures_util::StreamExt;
+use super::facts::{Facts, SOFTWARE};
+use answers::answer;
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
 use path::{Lost, show_path, unheard};
-use protocol::admin::Steered;
+use protocol::Role;
 use protocol::codec::Blob;
 use protocol::link::{Down, Open, Up};
-use protocol::roles::{self, Denied, Listed};
 use protocol::telemetry::Telemetry;
-use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SILENCE_MAX, SendError, Tx, Version};
-use protocol::{Act, Identity, Role};
+use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, SILENCE_MAX, Tx, Version};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use supervision::{Backoff, Failure, ServiceCx, jitter};
@@ -40,14 +37,6 @@ const LATER: Backoff = Backoff { base: Duration::from_millis(500), max: Duration
 const RECENTLY: Duration = Duration::from_secs(60);
 /// From the connection to the peer's welcome.
 const WELCOME_WITHIN: Duration = Duration::from_secs(5);
-/// A peer that takes no answer for so long is not there, whatever its transport says.
-const SENT_WITHIN: Duration = Duration::from_secs(5);
-/// Acts of operators under way on this node. When full, the next is refused.
-const ACTS_MAX: usize = 8;
-/// Acts that took long and whose end the peer is told too. When full, it is told that it will not hear of the next.
-const ENDS_MAX: usize = 8;
-const TOO_MANY_ACTS: &str = "too many acts are under way on this node already; ask again";
-const THROUGH_ITS_RELAY: &str = "a node is steered through its relay alone";
 /// A connection that was taken over by a newer one of the same link still carries what was under way for so long.
 const LINGER: Duration = Duration::from_secs(3);
 /// For the last words on an orderly stop.
@@ -479,75 +468,6 @@ async fn serve(
     }
 }
 
-/// Answers the peer's calls until the stream ends; says why it did.
-async fn answer(
-    tx: &mut Tx,
-    rx: &mut Rx,
-    Uses { news, asked, .. }: &mut Uses,
-    facts: &Facts,
-    upstream: &Identity,
-) -> String {
-    let (mut acts, mut ends) = (FuturesUnordered::new(), FuturesUnordered::new());
-    loop {
-        let answer = tokio::select! {
-            message = rx.recv::<Down>() => match message {
-                Ok(Some(down)) if !roles::may(facts.node.role, upstream.role, down.row()) => {
-                    match refused(facts, upstream, down) {
-                        Ok(answer) => answer,
-                        Err(reason) => return reason,
-                    }
-                }
-                Ok(Some(Down::Snapshot { call, path })) => {
-                    Up::Snapshot { call, snapshot: Box::new(facts.snapshot(path.as_deref()).await) }
-                }
-                Ok(Some(Down::Failures { call, path, limit })) => {
-                    let (failures, omitted) = facts.failures_that_fit(path.as_deref(), limit as usize);
-                    Up::Failures { call, failures, omitted }
-                }
-                Ok(Some(Down::Steer { call, path, act, by })) => match acts.len() < ACTS_MAX {
-                    // An act takes seconds, and the peer's other calls do not wait for it.
-                    true => {
-                        acts.push(async move { (call, facts.steer(path, act, by).await) });
-                        continue;
-                    }
-                    false => not_steered(facts, call, &path, act, &by, TOO_MANY_ACTS),
-                },
-                Ok(Some(Down::Directory(list))) => {
-                    facts.told_directory(list, upstream.role);
-                    continue;
-                }
-                Ok(Some(Down::Pong { call, answer })) => {
-                    asked.answered(call, answer);
-                    continue;
-                }
-                Ok(Some(Down::Welcome { .. })) => return "the peer welcomed us twice".to_owned(),
-                Ok(None) => return "the peer ended the control stream".to_owned(),
-                Err(error) => return error.to_string(),
-            },
-            Some((call, Steering { told: result, end })) = acts.next(), if !acts.is_empty() => {
-                if let Some(end) = end {
-                    let is_one_too_many = ends.len() >= ENDS_MAX;
-                    ends.push(async move {
-                        let untold = || Ok(Steered::under_way("what comes of it is on its node's log alone"));
-                        Up::Steered { call, result: if is_one_too_many { untold() } else { end.await } }
-                    });
-                }
-                Up::Steered { call, result }
-            }
-            Some(end) = ends.next(), if !ends.is_empty() => end,
-            telemetry = newest(news) => Up::Telemetry(telemetry),
-            question = asked.next() => question,
-        };
-        match timeout(SENT_WITHIN, tx.send(&answer)).await {
-            Ok(Ok(())) => {}
-            // Better no tree than no link.
-            Ok(Err(SendError::TooLarge { .. })) => warn!("an answer of this node does not fit a message"),
-            Ok(Err(error)) => return error.to_string(),
-            Err(_) => return format!("the peer took no answer within {} s", SENT_WITHIN.as_secs()),
-        }
-    }
-}
-
 /// Telemetry to be sent; `None` to a peer that does not know it.
 type News = Option<watch::Receiver<Option<Arc<Telemetry>>>>;
 
@@ -563,21 +483,4 @@ async fn newest(news: &mut News) -> Box<Telemetry> {
         }
     }
     std::future::pending().await
-}
-
-/// What the upstream's role may not say. An act is answered, and is on the audit log; anything else ends the link. A
-/// node is steered by its relay, which knows operators from viewers.
-fn refused(facts: &Facts, upstream: &Identity, down: Down) -> Result<Up, String> {
-    let denied = Denied { here: facts.node.role, peer: upstream.role.into(), row: down.row() };
-    refusals::denied(upstream, &denied);
-    match down {
-        Down::Steer { call, path, act, by } => Ok(not_steered(facts, call, &path, act, &by, THROUGH_ITS_RELAY)),
-        _ => Err(denied.to_string()),
-    }
-}
-
-fn not_steered(facts: &Facts, call: u64, path: &str, act: Act, by: &Identity, why: &str) -> Up {
-    let result = Err(why.to_owned());
-    audit(by, &facts.node, path, act, &result);
-    Up::Steered { call, result }
 }

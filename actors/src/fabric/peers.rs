@@ -7,8 +7,9 @@ use super::clips::fetch::{ClipBytes, ClipError, Coming};
 use super::facts::{Outcome, STEER_WITHIN, Steering};
 use crate::api::health::Finding;
 use protocol::admin::{FailureRecord, NodeLine, NodeSnapshot, Steered};
-use protocol::transport::{CloseCode, Connection};
-use protocol::{Act, Epoch, EventId, Identity, Role, Timestamp, limits};
+use protocol::cameras::{CameraChange, CameraSheet};
+use protocol::transport::{CloseCode, Connection, Version};
+use protocol::{Act, CameraId, Epoch, EventId, Identity, Role, Timestamp, limits};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,7 +33,12 @@ pub enum Call {
     Snapshot { path: Option<String>, reply: oneshot::Sender<NodeSnapshot> },
     Failures { path: Option<String>, limit: u32, reply: oneshot::Sender<(Vec<FailureRecord>, u32)> },
     Steer { path: String, act: Act, by: Identity, reply: mpsc::Sender<Outcome> },
+    Cameras { camera: Option<CameraId>, reply: oneshot::Sender<Sheets> },
+    ChangeCamera { camera: Option<CameraId>, change: CameraChange, by: Identity, reply: mpsc::Sender<Outcome> },
 }
+
+/// An edge's cameras, and how many of them did not fit.
+pub type Sheets = (Result<Vec<CameraSheet>, String>, u32);
 
 /// Cheap to clone; one per node.
 #[derive(Clone, Default)]
@@ -141,6 +147,44 @@ impl Peers {
         let unknown = format!("the link to {id} was lost before it told what came of it; its own log does");
         let end = async move { answers.recv().await.map_or(Ok(Steered::under_way(unknown)), short) };
         Steering { told, end: Some(Box::pin(end)) }
+    }
+
+    /// The cameras of the edge `id`, or one of them with its section; or why it does not show them.
+    pub async fn cameras(&self, id: &Identity, camera: Option<CameraId>) -> Result<(Vec<CameraSheet>, u32), String> {
+        self.knows_cameras(id)?;
+        let (reply, answer) = oneshot::channel();
+        self.call(id, Call::Cameras { camera, reply })?;
+        let (sheets, omitted) = answered(id, SNAPSHOT_WITHIN, async { answer.await.ok() }).await?;
+        let sheets = sheets.map_err(|why| limits::short_text(&why))?;
+        Ok((sheets.into_iter().map(CameraSheet::short).collect(), omitted))
+    }
+
+    /// What it did, or why not.
+    pub async fn change_camera(
+        &self,
+        id: &Identity,
+        camera: Option<CameraId>,
+        change: CameraChange,
+        by: Identity,
+    ) -> Outcome {
+        self.knows_cameras(id)?;
+        let (reply, mut answers) = mpsc::channel(TOLD_MAX);
+        self.call(id, Call::ChangeCamera { camera, change, by, reply })?;
+        short(answered(id, STEER_WITHIN + ON_THE_WAY, answers.recv()).await?)
+    }
+
+    /// Whether it understands such a question. One that is not linked is told of by whoever asks it.
+    fn knows_cameras(&self, id: &Identity) -> Result<(), String> {
+        if id.role != Role::Edge {
+            return Err(format!("{id} has no cameras; name an edge"));
+        }
+        let version = self.lock().get(id).and_then(|peer| Some(peer.link.as_ref()?.0.version()));
+        match version {
+            Some(version) if version < Version::EDGE => {
+                Err(format!("the software of {id} is too old to show or change its cameras; upgrade it"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A clip of the edge `id`, from byte `offset` on, over the link that the edge has now.

@@ -12,11 +12,13 @@ mod tests;
 
 use super::facts::{Facts, Outcome, Steering, audit};
 use super::peers::Peers;
+use crate::camera::desk;
 use futures_util::{Stream, StreamExt, stream};
 use protocol::admin::{FailureRecord, NodeLine, NodeSnapshot};
+use protocol::cameras::{CameraChange, CameraSheet};
 use protocol::frame::Ledger;
-use protocol::link::{VIEWERS_LOOK, may_steer};
-use protocol::{Act, Identity, TenantId, limits};
+use protocol::link::{VIEWERS_LOOK, may_change_cameras, may_steer};
+use protocol::{Act, CameraId, Identity, TenantId, limits};
 use std::pin::pin;
 use supervision::steer::is_at_or_below;
 
@@ -198,6 +200,66 @@ impl Site {
             tokio::spawn(async move { audit(&by, &node, &path, act, &end.await) });
         }
         told
+    }
+}
+
+/// Cameras of edges.
+impl Site {
+    /// The cameras of the edge at `path`, or the one at `path`; and how many do not fit.
+    pub async fn cameras(&self, path: &str, sees: &Sees) -> Result<(Vec<CameraSheet>, u32), NotFound> {
+        let (node, camera) = self.camera_at(path, sees)?;
+        if node == self.facts.node {
+            let (cameras, omitted) = self.facts.cameras(camera.as_ref());
+            return cameras.map(|cameras| (cameras, omitted));
+        }
+        self.peers.cameras(&node, camera).await
+    }
+
+    /// Changes the camera at `path`. What is asked of an edge is on both audit logs.
+    pub async fn change_camera(&self, path: String, change: CameraChange, by: Identity) -> Outcome {
+        let site = self.clone();
+        // Whoever asks may hang up half-way: the log says all the same what came of it.
+        let changing = tokio::spawn(async move { site.change_and_tell(&path, change, by).await });
+        changing.await.unwrap_or_else(|error| Err(format!("the change failed: {error}")))
+    }
+
+    async fn change_and_tell(&self, path: &str, change: CameraChange, by: Identity) -> Outcome {
+        let sees = Sees::Tenant(by.tenant.clone());
+        let may = if may_change_cameras(by.role) { Ok(()) } else { Err(VIEWERS_LOOK.to_owned()) };
+        let found = may.and_then(|()| self.camera_at(path, &sees)).and_then(|(node, camera)| {
+            let of_all = matches!(&change, CameraChange::Reset { keys } if keys.is_empty());
+            match camera.is_some() || of_all {
+                true => Ok((node, camera)),
+                false => Err(format!("{} is an edge; name one of its cameras, as in {}/CAMERA", node, node.name)),
+            }
+        });
+        let (node, camera) = match found {
+            Ok(found) => found,
+            Err(why) => {
+                let refused = Err(why);
+                desk::audit(&by, &self.facts.node, None, &change, &refused);
+                return refused;
+            }
+        };
+        if node == self.facts.node {
+            return self.facts.change_camera(camera, change, by).await;
+        }
+        let outcome = self.peers.change_camera(&node, camera.clone(), change.clone(), by.clone()).await;
+        desk::audit(&by, &node, camera.as_ref(), &change, &outcome);
+        outcome
+    }
+
+    /// `EDGE` or `EDGE/CAMERA`; as in the tree, `EDGE/cameras/CAMERA` too.
+    fn camera_at(&self, path: &str, sees: &Sees) -> Result<(Identity, Option<CameraId>), NotFound> {
+        let (node, local) = locate(checked(path)?, &self.nodes(sees))?;
+        let below = local.split_once('/').map_or("", |(_, below)| below);
+        let name = below.strip_prefix("cameras/").unwrap_or(below);
+        if name.is_empty() || name == "cameras" {
+            return Ok((node, None));
+        }
+        let id =
+            name.parse().map_err(|_| format!("`{}` is not a camera; write EDGE/CAMERA", limits::short_text(name)))?;
+        Ok((node, Some(id)))
     }
 }
 

@@ -69,7 +69,7 @@ pub struct Question {
     pub deadline: Duration,
     pub priority: Priority,
     pub captured: Timestamp,
-    pub frame: Frame,
+    pub frame: Arc<Frame>,
 }
 
 /// A frame's one outcome, and the gpu node that it is of; empty if there was none to ask.

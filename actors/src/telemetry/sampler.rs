@@ -29,6 +29,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 type Ask<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
+/// Bytes on disk of a camera.
+type Stored = Arc<dyn Fn(&CameraId) -> u64 + Send + Sync>;
+
 /// What a node's tree knows of itself. Cheap to clone; stays valid across restarts.
 #[derive(Clone)]
 pub struct Sampler {
@@ -38,6 +41,8 @@ pub struct Sampler {
     pub links: Vec<Link>,
     /// On an edge and a gpu node.
     pub inference: Option<Ask<InferenceFigures>>,
+    /// On an edge: how much is recorded of a camera.
+    pub storage: Option<Stored>,
     /// The newest of the node's own certificate, which is renewed while it runs.
     credentials: Credentials,
     /// Counts within the process, over all incarnations.
@@ -59,7 +64,7 @@ type Gist = (bool, Vec<CameraId>);
 impl Sampler {
     pub fn new(facts: Facts, data_dir: PathBuf, credentials: &Credentials) -> Self {
         let credentials = credentials.clone();
-        Self { facts, data_dir, links: Vec::new(), inference: None, credentials, beats: Arc::default() }
+        Self { facts, data_dir, links: Vec::new(), inference: None, storage: None, credentials, beats: Arc::default() }
     }
 
     /// The service.
@@ -108,7 +113,7 @@ impl Sampler {
 
     fn gist(&self) -> Gist {
         let blind = self.facts.coverage.iter().filter(|(_, coverage)| coverage.blind().is_some());
-        (health::ready(&self.facts.health.checks()), blind.map(|(id, _)| id.clone()).collect())
+        (health::ready(&self.facts.health.checks()), blind.map(|(id, _)| id).collect())
     }
 
     fn beat(&self, ready: bool) {
@@ -129,7 +134,10 @@ impl Sampler {
             Some(outbox) => outbox.spool().await.ok(),
             None => None,
         };
-        let cameras = told.cameras(&facts.coverage, Instant::now());
+        let mut cameras = told.cameras(&facts.coverage, Instant::now());
+        if let Some(stored) = &self.storage {
+            cameras.iter_mut().for_each(|camera| camera.storage_bytes = stored(&camera.camera));
+        }
         let ready = health::ready(&checks);
         let blind = cameras.iter().filter(|camera| !camera.on_line).map(|camera| camera.camera.clone()).collect();
         told.gist = Some((ready, blind));
@@ -158,12 +166,11 @@ impl Told {
         Self { cpu: Cpu::default(), system: System::default(), frames: BTreeMap::new(), at: Instant::now(), gist: None }
     }
 
-    /// Frames a second are those judged since the last message. Nothing is stored of a camera on this node yet, so that
-    /// is 0 B.
+    /// Frames a second are those judged since the last message. How much is stored, the library is asked.
     fn cameras(&mut self, coverage: &Coverages, now: Instant) -> Vec<CameraFigures> {
         let span_s = now.saturating_duration_since(self.at).as_secs_f32();
         self.at = now;
-        let mut figures = |(id, coverage): &(CameraId, crate::camera::coverage::Coverage)| {
+        let mut figures = |(id, coverage): (CameraId, crate::camera::coverage::Coverage)| {
             let frames = coverage.frames();
             let before = self.frames.insert(id.clone(), frames).unwrap_or(0);
             let why = coverage.blind();

@@ -25,6 +25,9 @@ const OUTCOMES: Values = &["ok", "shed", "expired", "failed"];
 const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("session", "watchtree_port_starts_total", Some(("class", &["watchtree-camera-port"]))),
     ("tracking", "watchtree_events_total", Some(("phase", &["start", "end"]))),
+    ("tracking", "watchtree_detections_ignored_total", Some(("reason", &["label", "mask", "size"]))),
+    ("tracking", "watchtree_tracks_withheld_total", Some(("reason", &["schedule", "zone", "score"]))),
+    ("snapshots", "watchtree_snapshots_total", Some(("outcome", &["written", "failed", "dropped"]))),
     ("asker", "watchtree_inference_outcomes_total", Some(("outcome", OUTCOMES))),
     ("asker", "watchtree_inference_late_verdicts_total", None),
     ("asker", "watchtree_inference_suspects_total", Some(("outcome", &["expired", "failed"]))),
@@ -59,6 +62,7 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("gateway", "watchtree_datagrams_dropped_total", Some(("what", &["garbled", "too_many", "unused"]))),
     ("gateway", "watchtree_telemetry_messages_total", None),
     ("fleet", "watchtree_fleet_history_restarts_total", None),
+    ("desk", "watchtree_config_changes_total", Some(("result", &["applied", "refused"]))),
     // Every node has one.
     ("http", "watchtree_failures_unwritten_total", None),
     ("http", "watchtree_steered_total", Some(("act", &["restart", "park", "resume", "inject"]))),

@@ -1,6 +1,7 @@
 //! Episode: motion without a model, from when it begins to when it has been quiet for a while. Pure.
 
-use super::tracker::{Change, TrackView};
+use super::geometry::{hull, surface};
+use super::tracker::{Change, Glimpse, TrackView};
 use protocol::{EndReason, Timestamp};
 use std::time::Duration;
 
@@ -39,13 +40,17 @@ impl Episode {
         match &mut self.current {
             Some(view) => {
                 view.last_seen = at;
+                view.hits = view.hits.saturating_add(1);
+                view.seen = area;
+                // All scores are alike: where most of it was to be seen is where it was seen best.
+                if surface(area) > surface(view.area) {
+                    view.area = area;
+                }
                 vec![Change::Updated(view.clone())]
             }
             None if self.moving >= FRAMES_TO_BEGIN => {
                 self.number += 1;
-                // Motion is certain; it has no score of its own.
-                let (label, score) = ("motion".to_owned(), 1.0);
-                let view = TrackView { track: self.number, label, score, area, begin: self.first, last_seen: at };
+                let view = begun(self.number, area, self.first, at);
                 self.current = Some(view.clone());
                 vec![Change::Started(view)]
             }
@@ -64,9 +69,21 @@ impl Episode {
     }
 }
 
-/// The smallest box around both.
-fn hull(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-    [a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3])]
+fn begun(track: u64, area: [f32; 4], begin: Timestamp, at: Timestamp) -> TrackView {
+    // Motion is certain; it has no score of its own.
+    let score = 1.0;
+    TrackView {
+        track,
+        label: "motion".to_owned(),
+        hits: FRAMES_TO_BEGIN,
+        score,
+        seen: area,
+        top_score: score,
+        area,
+        first: Glimpse { score, area },
+        begin,
+        last_seen: at,
+    }
 }
 
 #[cfg(test)]

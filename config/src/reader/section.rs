@@ -6,6 +6,7 @@
 use super::{Reader, SECRET_BYTES_MAX, read_text};
 use crate::fault::{HIDDEN, shown};
 use serde::de::{DeserializeOwned, IntoDeserializer, value::Error as ChoiceError};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -289,6 +290,15 @@ impl<'r> Section<'r> {
         sections
     }
 
+    pub(crate) fn is_one_of(&self, key: &str, texts: &BTreeSet<String>) -> bool {
+        self.table.get(key).and_then(Value::as_str).is_some_and(|text| texts.contains(text))
+    }
+
+    /// Its keys are nobody's, and no fault.
+    pub(crate) fn ignore(mut self) {
+        self.table.clear();
+    }
+
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
@@ -315,7 +325,7 @@ impl<'r> Section<'r> {
         self.fault(key, &shown(value), way_out);
     }
 
-    fn take(&mut self, key: &str) -> Option<Value> {
+    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
         self.reader.known.borrow_mut().insert(self.at(key));
         self.table.remove(key)
     }
@@ -324,7 +334,7 @@ impl<'r> Section<'r> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    fn by_env(&self, key: &str) -> bool {
+    pub(super) fn by_env(&self, key: &str) -> bool {
         self.reader.origins.contains_key(&self.at(key))
     }
 

@@ -129,7 +129,8 @@ fn a_fault_from_the_environment_names_its_variable() {
 #[test]
 fn no_fault_ever_shows_a_secret() {
     for (from, to) in [
-        ("rtsp://", "http://watch:hunter2@"),
+        ("rtsp://", "ftp://watch:hunter2@"),
+        ("id =", "detect_url = \"ftp://watch:hunter2@cam\"\nid ="),
         ("rtsp://10", "rtsp://watch:hunter2/x@10"),
         ("\"rtsp://10.0.0.5/live\"", "\"watch:hunter2@10.0.0.5\""),
         ("\"rtsp://10.0.0.5/live\"", "\"rtsp://watch:hunter2\""),
@@ -157,4 +158,87 @@ fn no_camera_has_the_id_under_which_the_edge_tells_of_its_outbox() {
         "id = \"outbox\"",
         &["cameras.0.id is \"outbox\"; choose another: what the edge says of its outbox has this id"],
     );
+}
+
+/// What the keys of a camera, or of the sections beside it, leave.
+fn check_camera(keys: &str, lines: &[&str]) {
+    check("[[cameras]]", &format!("{keys}[[cameras]]"), lines);
+}
+
+#[test]
+fn sources_gears_recording_and_retention_are_read_with_their_limits() {
+    check_camera(
+        "[sources]\nallow = [\"loopback\", \"lan\"]\n[gears]\nmode = \"fast\"\nsize_ratio = 0.5\nlook_every_s = 0\n",
+        &[
+            "sources.allow.1 is \"lan\"; list \"loopback\" for cameras of this machine, \"link_local\" for those with a \
+             169.254 or fe80 address, or remove it",
+            "gears.size_ratio is 0.5; use more than 1, or 0 to turn it off: every frame is so large",
+            "gears.mode is \"fast\"; use one of `auto`, `awake`, `passthrough`",
+            "gears.look_every_s is 0; use a whole number from 1 to 60",
+        ],
+    );
+    check_camera(
+        "[detect]\nregion_px = 10\nregions_max = 0\n[record]\nmode = \"some\"\nring_mib = 0\n[snapshots]\nquality = 0\n",
+        &[
+            "detect.region_px is 10; use 64 or more, or 0 to send the whole frame always",
+            "detect.regions_max is 0; use a whole number from 1 to 16",
+            "record.mode is \"some\"; use one of `off`, `events`, `motion`, `all`",
+            "record.ring_mib is 0; use a whole number from 1 to 4096",
+            "snapshots.quality is 0; use a whole number from 1 to 100",
+        ],
+    );
+    check_camera(
+        "[retain]\ncontinuous_days = 10\nmotion_days = 2\n",
+        &["retain.motion_days is 2; use 10 or more: continuous_days is 10, and is of less worth"],
+    );
+}
+
+#[test]
+fn masks_zones_and_filters_name_what_is_wrong_with_them() {
+    let keys = "transport = \"tls\"\nschedule = [\"mon 8-9\"]\nmotion_masks = [[[0, 0], [1, 0]], [[0, 0], [2, 0], [1, 1]]]\n\
+        [[cameras.object_masks]]\nlabels = [\"car\"]\n\
+        [[cameras.zones]]\nname = \"Gate\"\npolygon = [[0, 0], [0.5, 0.5], [1, 1]]\nline = [[0, 0], [1, 1]]\n\
+        [[cameras.zones]]\nname = \"a\"\nline = [[0, 0], [1, 1]]\ndwell_s = 2\ndirection = \"up\"\n\
+        [[cameras.zones]]\nname = \"a\"\npolygon = [[0, 0], [1, 0], [1, 1]]\ndirection = \"any\"\n\
+        [[cameras.zones]]\nname = \"b\"\n\
+        [[cameras.filters]]\nlabel = \"car\"\narea_min = 0.5\narea_max = 0.1\n[[cameras.filters]]\nlabel = \"car\"\n";
+    let text = format!("{EDGE}{keys}");
+    let found = read(&text, &[]).expect_err("all of it is wrong").to_string();
+    let expected = [
+        "cameras.0.transport is \"tls\"; use `tcp` or `udp`",
+        "cameras.0.motion_masks.0 is 2 points; use three points or more, as fractions of the picture: [[0.1, 0.5], \
+         [0.9, 0.5], [0.5, 1.0]]; 64 at most",
+        "cameras.0.motion_masks.1.1 is [2, 0]; use [x, y], each from 0 to 1, from the picture's upper left corner",
+        "cameras.0.object_masks.0.polygon is missing; name the part of the picture that is not looked at",
+        "cameras.0.zones.0.name is \"Gate\"; name it with 1 to 48 of a-z, 0-9 and -, such as driveway",
+        "cameras.0.zones.0.line is set as well as polygon; keep one of the two: two zones can have two names",
+        "cameras.0.zones.0.polygon is a line; use three points or more, as fractions of the picture: [[0.1, 0.5], \
+         [0.9, 0.5], [0.5, 1.0]]",
+        "cameras.0.zones.1.direction is \"up\"; use one of `any`, `left-to-right`, `right-to-left`",
+        "cameras.0.zones.1.dwell_s is set for a line; remove it: a line is crossed at once; or give a polygon in place \
+         of the line",
+        "cameras.0.zones.2.direction is set without a line; remove it, or set line in place of polygon",
+        "cameras.0.zones.2.name is \"a\"; choose another: this camera has a zone of this name",
+        "cameras.0.zones.3.polygon is missing; set polygon, an area, or line, which is crossed",
+        "cameras.0.filters.0.area_max is 0.1; use 0.5 or more: area_min is 0.5",
+        "cameras.0.filters.1.label is \"car\"; keep one filter a label, and one without: another one has this",
+        "cameras.0.schedule is \"mon 8-9\"; list parts of a week, such as [\"mon-fri 08:00-18:00\", \"sat 22:00-06:00\"], \
+         or remove it for always",
+    ];
+    assert_eq!(found.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_second_stream_is_another_one_and_lists_have_an_end() {
+    let same = "url = \"rtsp://10.0.0.5/live\"\ndetect_url = \"rtsp://10.0.0.5/live\"";
+    let line = "cameras.0.detect_url is the same as url; name another stream of this camera, or remove it";
+    check("url = \"rtsp://10.0.0.5/live\"", same, &[line]);
+    let zone = |n: usize| format!("[[cameras.zones]]\nname = \"z{n}\"\nline = [[0, 0], [1, 1]]\n");
+    let zones: String = (0..33).map(zone).collect();
+    let found = read(&format!("{EDGE}{zones}"), &[]).expect_err("too many").to_string();
+    assert_eq!(found, "cameras.0.zones is 33 of them; use 32 at most");
+    let camera = |n: usize| format!("[[cameras]]\nid = \"c{n}\"\nurl = \"test:ball\"\n");
+    let cameras: String = (0..128).map(camera).collect();
+    let found = read(&format!("{EDGE}{cameras}"), &[]).expect_err("too many").to_string();
+    assert_eq!(found, "cameras is 129 of them; use 128 at most; a second edge takes the others");
 }

@@ -1,7 +1,9 @@
 //! Whole configurations, as a node would read them.
 
+mod changes;
 mod faults;
 mod garbage;
+mod overlay;
 mod samples;
 mod supervision;
 mod values;

@@ -1,8 +1,11 @@
 //! What comes out of a configuration that is right.
 
 use super::{EDGE, read};
+use config::recording::RecordMode;
+use config::watching::{Direction, GearMode, Shape};
 use config::{Gpus, HostPort, LogFormat, Vars, edge_from, gpu_from, relay_from};
 use protocol::Priority;
+use protocol::camera::Transport;
 use protocol::model::EngineKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -142,4 +145,55 @@ fn core_nodes_link_to_several_relays() {
     let relay = text.replace("\"edge\"", "\"relay\"").replace("relay = \"10.0.0.2:7443\"", &format!("relays = {list}"));
     let relay = relay_from(&relay, Path::new("/etc"), &Vars::new()).expect("it is right");
     assert_eq!(relay.link.relays[1].to_string(), "10.0.0.3:7443");
+}
+
+#[test]
+fn a_camera_says_what_is_recorded_masked_and_followed() {
+    let keys = "user = \"watch\"\npassword = \"x\"\ndetect_url = \"rtsp://10.0.0.5:8554/small\"\ntransport = \"udp\"\n\
+        record = \"all\"\ngear = \"passthrough\"\nenabled = false\nrepeat = true\n\
+        schedule = [\"mon-fri 08:00-18:00\", \"sat 22:00-06:00\"]\nmotion_masks = [[[0, 0], [1, 0], [1, 1]]]\n\
+        [[cameras.object_masks]]\npolygon = [[0, 0], [1, 0], [1, 0.5]]\nlabels = [\"car\"]\n\
+        [[cameras.zones]]\nname = \"drive\"\npolygon = [[0, 0], [1, 0], [1, 1]]\ndwell_s = 4\nrequired = true\n\
+        [[cameras.zones]]\nname = \"gate\"\nline = [[0, 0.5], [1, 0.5]]\ndirection = \"right-to-left\"\n\
+        [[cameras.filters]]\nlabel = \"person\"\nscore_median_min = 0.7\n[[cameras.filters]]\narea_min = 0.01\n";
+    let edge = read(&format!("{EDGE}{keys}"), &[]).expect("it is right");
+    let camera = &edge.cameras[0];
+    let detect = camera.detect.as_ref().expect("it has a second stream");
+    assert_eq!((detect.url.as_str(), &detect.login), ("rtsp://10.0.0.5:8554/small", &camera.login));
+    assert_eq!((camera.transport, camera.enabled, camera.repeat), (Transport::Udp, false, true));
+    assert_eq!((camera.record, camera.gear), (Some(RecordMode::All), Some(GearMode::Passthrough)));
+    assert_eq!(camera.schedule.as_ref().map(|schedule| schedule.0.len()), Some(2));
+    assert_eq!((camera.motion_masks.len(), camera.object_masks[0].labels[0].as_str()), (1, "car"));
+    let [drive, gate] = &camera.zones[..] else { panic!("{:?}", camera.zones) };
+    assert_eq!((drive.inertia, drive.dwell.as_secs(), drive.required), (3, 4, true));
+    let line = Shape::Line { from: [0.0, 0.5], to: [1.0, 0.5], direction: Direction::RightToLeft };
+    assert_eq!((&gate.shape, gate.inertia), (&line, 1));
+    assert_eq!((camera.filters[0].score_median_min, camera.filters[1].area_min), (Some(0.7), Some(0.01)));
+    let elsewhere = keys.replace("10.0.0.5:8554", "10.0.0.6");
+    let edge = read(&format!("{EDGE}{elsewhere}"), &[]).expect("it is right");
+    assert_eq!(edge.cameras[0].detect.as_ref().expect("it is there").login, None, "another host is sent no password");
+}
+
+#[test]
+fn footage_of_a_higher_class_is_never_kept_for_less_time() {
+    let days = |text: &str| {
+        let text = EDGE.replace("[[cameras]]", &format!("[retain]\n{text}\n[[cameras]]"));
+        let retain = read(&text, &[]).expect("it is right").retain;
+        [retain.continuous, retain.motion, retain.events].map(|span| span.as_secs_f32() / 86_400.0)
+    };
+    assert_eq!(days(""), [3.0, 7.0, 30.0]);
+    assert_eq!(days("continuous_days = 90"), [90.0, 90.0, 90.0]);
+    assert_eq!(days("continuous_days = 0.5\nmotion_days = 0.5\nevents_days = 1"), [0.5, 0.5, 1.0]);
+}
+
+#[test]
+fn a_zone_comes_from_the_environment_as_it_would_stand_in_the_file() {
+    let name = |key: &str| format!("WATCHTREE_EDGE__CAMERAS__0__{key}");
+    let (zone, polygon, mask) = (name("ZONES__0__NAME"), name("ZONES__0__POLYGON"), name("MOTION_MASKS"));
+    let area = "[[0, 0], [1, 0], [1, 1]]";
+    let masks = format!("[{area}]");
+    let edge = read(EDGE, &[(&zone, "drive"), (&polygon, area), (&mask, &masks)]).expect("it is right");
+    assert_eq!((edge.cameras[0].zones[0].name.as_str(), edge.cameras[0].motion_masks.len()), ("drive", 1));
+    let found = read(EDGE, &[(&zone, "drive"), (&polygon, "all of it")]).expect_err("it is no list").to_string();
+    assert!(found.starts_with("cameras.0.zones.0.polygon is \"all of it\"; use three points or more"), "{found}");
 }

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use nodes::join::{self, JoinArgs};
 use nodes::launch::{self, NodeArgs};
+use nodes::recordings::{self, RecordingsCommand};
 use nodes::trees;
 use std::process::ExitCode;
 
@@ -21,18 +22,23 @@ enum Command {
     /// Join a site with a token: make this box's key, and get its certificate
     #[command(after_help = join::HELP)]
     Join(JoinArgs),
+    /// Look after what is recorded, with the node or without it
+    #[command(subcommand)]
+    Recordings(RecordingsCommand),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(Command::Join(args)) = cli.command {
-        return join::run(&args, protocol::Role::Edge);
+    match &cli.command {
+        Some(Command::Join(args)) => return join::run(args, protocol::Role::Edge),
+        Some(Command::Recordings(command)) => return recordings::run(command),
+        None => {}
     }
     let Some(args) = cli.node else { unreachable!("clap asks for --config unless there is a subcommand") };
-    let config = match launch::read_config(&args.config, config::edge) {
-        Ok(config) => config,
+    let plan = match launch::read_config(&args.config, config::Plan::read) {
+        Ok(plan) => plan,
         Err(code) => return code,
     };
-    let (node, tls) = (config.node.clone(), config.tls.clone());
-    launch::run(&args, protocol::Role::Edge, &node, &tls, async |ground| trees::edge::tree(config, ground))
+    let (node, tls) = (plan.edge.node.clone(), plan.edge.tls.clone());
+    launch::run(&args, protocol::Role::Edge, &node, &tls, async |ground| trees::edge::tree(plan, ground))
 }

@@ -1,9 +1,11 @@
 //! The command line: what can be asked, and the help that teaches it.
 
+mod cameras;
 mod enrol;
 mod files;
 mod supervise;
 
+pub use cameras::{CameraArgs, CameraCommand, CameraKeysArgs, CameraListArgs, CameraSetArgs};
 pub use enrol::{RevokeArgs, RevokedArgs, TokenCommand, TokenCreateArgs};
 pub use files::{CaCommand, CaInitArgs, CaIssueArgs, ConfigCommand};
 pub use supervise::{FailuresArgs, FaultArg, InjectArgs, SteerArgs, TopArgs, TreeArgs};
@@ -27,6 +29,7 @@ Examples:
   watchtree top                                   the same as a screen, with loads and rates
   watchtree failures yard                         what failed there, and what followed
   watchtree restart yard/cameras/door             start a part afresh
+  watchtree camera set yard/door priority=high    change a camera while it runs
   watchtree events -f --label person              people, as they come
 
 Credentials:
@@ -152,7 +155,8 @@ Examples:
     Inject(InjectArgs),
     /// List what happened in front of the cameras, oldest first
     #[command(after_help = "\
-Columns: begin (UTC), edge/camera, label, score, phase, duration, reason of its end, id.
+Columns: begin (UTC), edge/camera, label, score, best score, phase, duration, reason of its end, id,
+what its edge keeps of it, and the zones it entered.
 An event is printed as it stands now; with -f once more for each change.
 
 Examples:
@@ -161,6 +165,17 @@ Examples:
   watchtree events -f --from 10m            the last ten minutes, then what comes
   watchtree events -f -o json | jq .event   one JSON object a line")]
     Events(EventsArgs),
+    /// Show when somebody looked at a camera, and when nobody did
+    #[command(after_help = "\
+One bar a camera, the oldest left: █ somebody looked, ░ nobody did though somebody should have, · nobody was to,
+? nothing is known. Below it, each time in which nobody looked, why, and how long; and what happened meanwhile is
+`watchtree events`. Without events under █, nothing happened.
+
+Examples:
+  watchtree timeline yard                         each camera of the edge `yard`, the last day
+  watchtree timeline yard/door --from 2h
+  watchtree timeline yard -o json | jq '.[].intervals[] | select(.state == \"blind\")'")]
+    Timeline(TimelineArgs),
     /// Print an edge's raw record, one JSON object a line
     #[command(hide = true)]
     Record(RecordArgs),
@@ -172,6 +187,9 @@ Examples:
   watchtree roles
   watchtree roles -o json | jq -r '.[] | select(.on.relay // [] | index(\"viewer\")) | .name'")]
     Roles(RolesArgs),
+    /// List an edge's cameras, and change them while it runs
+    #[command(subcommand)]
+    Camera(CameraCommand),
     /// Make tokens, with which new nodes join
     #[command(subcommand)]
     Token(TokenCommand),
@@ -210,7 +228,9 @@ impl Command {
             | Self::Revoke(RevokeArgs { output, .. })
             | Self::Revoked(RevokedArgs { output, .. })
             | Self::Events(EventsArgs { output, .. })
+            | Self::Timeline(TimelineArgs { output, .. })
             | Self::Roles(RolesArgs { output }) => *output == Output::Json,
+            Self::Camera(command) => command.output() == Output::Json,
             Self::Record(RecordArgs { output: RecordOutput::Json, .. }) => true,
             Self::Ca(_) | Self::Config(_) => false,
         }
@@ -272,6 +292,30 @@ pub struct EventsArgs {
     pub output: Output,
     #[command(flatten)]
     pub access: Access,
+}
+
+#[derive(Debug, Args)]
+pub struct TimelineArgs {
+    /// An edge, or one of its cameras: EDGE/CAMERA
+    #[arg(value_name = "EDGE[/CAMERA]", value_parser = edge_or_camera)]
+    pub at: (NodeName, Option<CameraId>),
+    /// From when on: 2026-11-20T18:30:00Z, or 10m, 2h, 3d ago [default: a day before its end]
+    #[arg(long, value_name = "TIME", value_parser = time::moment)]
+    pub from: Option<Timestamp>,
+    /// To when [default: now]
+    #[arg(long, value_name = "TIME", value_parser = time::moment)]
+    pub to: Option<Timestamp>,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    #[command(flatten)]
+    pub access: Access,
+}
+
+fn edge_or_camera(text: &str) -> Result<(NodeName, Option<CameraId>), String> {
+    let (edge, camera) = text.split_once('/').map_or((text, None), |(edge, camera)| (edge, Some(camera)));
+    let edge = edge.parse().map_err(|why| format!("{why}"))?;
+    Ok((edge, camera.map(str::parse).transpose().map_err(|why| format!("{why}"))?))
 }
 
 #[derive(Debug, Args)]

@@ -37,7 +37,7 @@ pub(super) fn filter(args: &EventsArgs) -> EventFilter {
 }
 
 /// Gpu nodes keep no record; one among relays is no reason to stop.
-fn record_keepers(sessions: Vec<Session>) -> Result<Vec<Session>, Failure> {
+pub(super) fn record_keepers(sessions: Vec<Session>) -> Result<Vec<Session>, Failure> {
     let (relays, others): (Vec<_>, Vec<_>) =
         sessions.into_iter().partition(|session| session.node().role == Role::Relay);
     let without: Vec<String> = others.iter().map(no_record).collect();

@@ -16,6 +16,7 @@ pub(super) mod nodes;
 pub(super) mod samples;
 pub(super) mod table;
 pub(super) mod time;
+pub(super) mod timeline;
 pub(super) mod top;
 pub(super) mod tree;
 
@@ -66,8 +67,8 @@ impl Style {
 /// How an actor's or a node's state reads.
 pub(super) fn state_paint(state: &str) -> Paint {
     match state {
-        "running" | "ready" | "self" | "linked" | "healthy" => Paint::Good,
-        "starting" | "backoff" | "stopped" | "degraded" => Paint::Warning,
+        "running" | "ready" | "self" | "linked" | "healthy" | "sees" => Paint::Good,
+        "starting" | "backoff" | "stopped" | "degraded" | "disabled" => Paint::Warning,
         _ => Paint::Bad,
     }
 }

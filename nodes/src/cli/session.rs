@@ -10,7 +10,7 @@ use super::{Failure, warn};
 use config::HostPort;
 use protocol::admin::{Reply, Request};
 use protocol::link::Open;
-use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, Tx};
+use protocol::transport::{CloseCode, Connection, DialError, Endpoint, Rx, Tx, Version};
 use protocol::{Identity, Role, limits};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -154,6 +154,11 @@ impl Session {
         self.connection.peer()
     }
 
+    /// What both sides speak.
+    pub fn version(&self) -> Version {
+        self.connection.version()
+    }
+
     pub async fn ask(&self, request: &Request) -> Result<Replies, Unanswered> {
         let lost = |why: String| Unanswered::Lost(format!("{} at {} is lost: {why}", self.node(), self.at));
         let (mut tx, rx) = self.connection.open_bi(&Open::Admin).await.map_err(|error| lost(error.to_string()))?;
@@ -193,7 +198,7 @@ impl Replies {
         match self.rx.recv::<Reply>().await {
             Ok(Some(Reply::Done)) => Ok(None),
             Ok(Some(Reply::Refused(why))) => Err(Unanswered::Refused(format!("{from}: {}", limits::short_text(&why)))),
-            Ok(Some(reply)) => Ok(Some(reply)),
+            Ok(Some(reply)) => Ok(Some(reply.up_to_date())),
             Ok(None) => Err(Unanswered::Lost(format!("{from} stopped half way through its answer; try again"))),
             Err(error) => Err(Unanswered::Lost(format!("{from} is lost: {error}"))),
         }

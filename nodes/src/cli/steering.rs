@@ -58,7 +58,7 @@ async fn ask(session: &Session, path: &str, act: Act) -> Result<Steered, Failure
 }
 
 /// Of several that are asked, the one to send the act to.
-async fn responsible<'a>(sessions: &'a [Session], path: &str) -> Result<&'a Session, Failure> {
+pub(super) async fn responsible<'a>(sessions: &'a [Session], path: &str) -> Result<&'a Session, Failure> {
     let [only] = sessions else {
         let mut told = Vec::new();
         for session in sessions {

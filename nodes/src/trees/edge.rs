@@ -1,18 +1,20 @@
 //! An edge: cameras, tracking, the outbox, links to a relay and a gpu node.
 
+use super::cameras::{Cameras, Common};
 use super::fleet;
 use super::spool::Spool;
 use super::terms::Terms;
 use crate::launch::Ground;
-use actors::api::http::Http;
+use actors::api::http::kept::{Kept, Picture};
+use actors::api::http::{Http, OfEdge};
 use actors::api::{health, readiness};
-use actors::camera::coverage::{Coverage, Coverages};
-use actors::camera::motion::MotionSettings;
-use actors::camera::session::Session;
-use actors::camera::slot::Slot;
-use actors::camera::watch::{Model, Watch};
+use actors::camera::board::Board;
+use actors::camera::coverage::book::Book;
+use actors::camera::coverage::keeper::{Keeper, Parked};
+use actors::camera::desk::Desk;
 use actors::events::forwarder;
 use actors::events::outbox::Outbox;
+use actors::fabric::clips::Clips;
 use actors::fabric::facts::Facts;
 use actors::fabric::link::Link;
 use actors::fabric::peers::Peers;
@@ -21,18 +23,18 @@ use actors::fabric::site::Site;
 use actors::inference::asker::{self, Asker};
 use actors::inference::books::Journal;
 use actors::inference::chooser;
+use actors::recording::Library;
+use actors::recording::snapshots::{self, Cut, Snapshots};
 use actors::telemetry::sampler::Sampler;
-use actors::tracking::tracker::TrackerSettings;
-use actors::tracking::{Tracking, TrackingSettings};
 use anyhow::anyhow;
-use config::{Camera, Edge, Gpus};
+use config::{Edge, Gpus, Plan};
+use futures_util::future::BoxFuture;
 use protocol::Role;
-use protocol::camera::Source;
 use protocol::transport::{Credentials, Endpoint};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use supervision::{Node, Tree};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The links to gpu nodes and those who read their verdicts, by name.
 const PLACES: [(&str, &str); 2] = [("gpu-link", "asker"), ("gpu-standby", "asker-standby")];
@@ -46,16 +48,18 @@ struct Inference {
     journal: Journal,
 }
 
-pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
+pub fn tree(plan: Plan, mut ground: Ground) -> anyhow::Result<Tree> {
+    // From here on it means "read the file again", also before the desk runs.
+    drop(signal(SignalKind::hangup())?);
+    let config = plan.edge.clone();
     let endpoint = Endpoint::dialer(&ground.credentials)?;
     let terms = Terms::new(&config.supervision);
     ground.facts.allow_faults = terms.allow_faults();
     let outbox = Outbox::new();
-    let relay = Link::new(config.link.relay.clone(), Role::Relay);
+    let (library, board) = (library(&config, &ground), Board::default());
+    let relay = Link::giving(config.link.relay.clone(), Role::Relay, Clips::of(library.clone()));
     let inference = inference(&config, &ground)?;
     ground.facts.outbox = Some(outbox.clone());
-    let rate = |camera: &Camera| camera.frames_per_s.unwrap_or(config.detect.frames_per_s);
-    ground.facts.coverage = Coverages::new(config.cameras.iter().map(|camera| (camera.id.clone(), rate(camera))));
     if let Some(Inference { asker, journal, .. }) = &inference {
         let (asker, journal) = (asker.clone(), journal.clone());
         let ledgers = move || journal.earlier().into_iter().chain([asker.ledger()]).collect();
@@ -66,11 +70,35 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
     let renewal = Renewal::new(ground.credentials.clone(), Issues::Relay(relay.connections()));
     let certificate = renewal.clone();
     ground.facts.health.shows("certificate", move || certificate.finding());
-    let cameras = cameras(&config, &ground, &outbox, inference.as_ref(), &terms);
+    let snapshots = Snapshots::new(library.root().to_owned(), config.snapshots.clone());
+    let common = Common {
+        node: ground.facts.node.name.to_string(),
+        roll: ground.facts.roll.clone(),
+        coverage: ground.facts.coverage.clone(),
+        ports_dir: ground.ports_dir.clone(),
+        outbox: outbox.clone(),
+        asker: inference.as_ref().map(|inference| inference.asker.clone()),
+        library: library.clone(),
+        snapshots: snapshots.clone(),
+        board: board.clone(),
+        terms: terms.clone(),
+    };
+    let cameras = cameras(&config, &ground, common);
+    let parked: Parked = {
+        let cameras = cameras.clone();
+        Arc::new(move |id| cameras.parked(id))
+    };
+    let desk = desk(plan, &ground, &cameras);
+    ground.facts.desk = Some(desk.clone());
     let facts = ground.facts;
-    let sampler = sampler(&config, &facts, &ground.credentials, &relay, inference.as_ref());
+    let mut sampler = sampler(&config, &facts, &ground.credentials, &relay, inference.as_ref());
+    let stored = library.clone();
+    sampler.storage = Some(Arc::new(move |camera| stored.bytes_of(camera)));
     let site = Site { facts: facts.clone(), peers: Peers::default() };
-    let http = Http::bind(config.node.http, site, ground.recorder, None)?;
+    let book = Book::new(config.node.data_dir.join("coverage.redb"));
+    let keeper = Keeper::new(facts.coverage.clone(), outbox.clone(), book.clone(), parked.clone());
+    let of_edge = OfEdge { board, book, kept: kept(&library), parked };
+    let http = Http::bind(config.node.http, site, ground.recorder, None)?.of_edge(of_edge);
     let queue = config.node.data_dir.join("outbox.redb");
     let entries_max = config.outbox.entries_max;
     let to_relay = {
@@ -91,13 +119,26 @@ pub fn tree(config: Edge, mut ground: Ground) -> anyhow::Result<Tree> {
         to_relay,
         terms.service("renewal", move |cx| renewal.clone().run(cx)),
         forward,
+        // Ahead of the cameras: it says when nobody looked, to their end.
+        terms.service("coverage-keeper", move |cx| keeper.clone().run(cx)),
     ];
     children.extend(fleet::children(&terms, sampler, Peers::default()));
     let node = facts.node.name.clone();
     if let Some(inference) = inference {
         children.extend(inference.children(&endpoint, &facts, &terms));
     }
-    children.push(cameras.into());
+    children.push(terms.service("library", move |cx| library.clone().run(cx)));
+    // Ahead of those who hand it frames to their last moment.
+    children.push(terms.parked(terms.service("snapshots", move |cx| snapshots.clone().run(cx))));
+    children.push(cameras.node());
+    children.push(terms.service("desk", move |cx| {
+        let cameras = cameras.clone();
+        let apply = move |change, config| {
+            let cameras = cameras.clone();
+            Box::pin(async move { cameras.apply(change, config).await }) as BoxFuture<'static, Result<(), String>>
+        };
+        desk.clone().run(Arc::new(apply), cx)
+    }));
     Ok(terms.tree(node, children))
 }
 
@@ -122,6 +163,7 @@ fn probe_outbox(config: &Edge, ground: &Ground, outbox: &Outbox, relay: &Link) {
     for class in ["outbox", "forwarder"] {
         ground.needs_actor(class);
     }
+    ground.shows_actor("coverage-keeper");
     let (probe, disk) = (outbox.clone(), config.node.data_dir.clone());
     health.needs("events", move || probe.finding());
     health.needs_apart("disk", move || Box::pin(health::disk::writable(disk.clone())));
@@ -188,84 +230,51 @@ fn probe_links(ground: &Ground, relay: &Link, inference: Option<&Inference>) {
     }
 }
 
-fn cameras(config: &Edge, ground: &Ground, outbox: &Outbox, inference: Option<&Inference>, terms: &Terms) -> Tree {
-    let children = config.cameras.iter().zip(ground.facts.coverage.iter()).map(|(camera, (_, coverage))| {
-        let (probed, parked) = (coverage.clone(), parked(ground, camera));
-        let blind = move || probed.blind().map(|reason| parked().unwrap_or(reason));
-        let see = move || blind().map_or(Ok("sees".to_owned()), |reason| Err(format!("blind: {reason}")));
-        ground.facts.health.shows(format!("camera {}", camera.id), see);
-        ground.shows_actor(&format!("cameras/{}/session", camera.id));
-        camera_tree(config, camera, ground, outbox, inference, coverage.clone(), terms)
-    });
-    let children = children.collect();
-    let coverage = ground.facts.coverage.clone();
-    let parked: BTreeMap<_, _> =
-        config.cameras.iter().map(|camera| (camera.id.clone(), parked(ground, camera))).collect();
-    ground.facts.health.needs("coverage", move || coverage.finding(|id| parked.get(id)?()));
-    terms.tree("cameras", children)
+/// What is recorded is worth knowing, and no reason for the edge not to do its job.
+fn library(config: &Edge, ground: &Ground) -> Library {
+    let root = config.record.dir.clone().unwrap_or_else(|| config.node.data_dir.join("recordings"));
+    let library = Library::new(root, (&config.retain).into());
+    let probe = library.clone();
+    ground.facts.health.shows("recording", move || probe.finding());
+    library
 }
 
-/// Why nothing works at this camera, if somebody or its failures parked what does.
-fn parked(ground: &Ground, camera: &Camera) -> impl Fn() -> Option<String> + Send + Sync + use<> {
-    let parts = ["session", "watch", "tracking"].map(|part| ground.parked(&format!("cameras/{}/{part}", camera.id)));
-    move || parts.iter().find_map(|parked| parked())
+/// What the cameras need, and what is told of them.
+fn cameras(config: &Edge, ground: &Ground, common: Common) -> Cameras {
+    let facts = &ground.facts;
+    let cameras = Cameras::new(config, common);
+    let shown = cameras.clone();
+    facts.health.shows_each(move || shown.findings());
+    let (coverage, parked) = (facts.coverage.clone(), cameras.clone());
+    facts.health.needs("coverage", move || coverage.finding(|id| parked.parked(id)));
+    cameras
 }
 
-/// One camera. It parks when it fails too often; no other camera notices.
-fn camera_tree(
-    config: &Edge,
-    camera: &Camera,
-    ground: &Ground,
-    outbox: &Outbox,
-    inference: Option<&Inference>,
-    coverage: Coverage,
-    terms: &Terms,
-) -> Node {
-    let (slot, tracking) = (Slot::default(), Tracking::default());
-    let session = Session {
-        camera: camera.id.clone(),
-        source: source(config, camera),
-        port: terms.camera_port(ground.ports_dir.join("watchtree-camera-port")),
-        slot: slot.clone(),
-        coverage: coverage.clone(),
+/// Clips and pictures, for this machine's own HTTP.
+fn kept(library: &Library) -> Kept {
+    let (codecs, pictures) = (library.clone(), library.root().to_owned());
+    let codecs = move |event| {
+        let library = codecs.clone();
+        Box::pin(async move { library.open_clip(event, 0).await.ok().map(|clip| clip.codecs) }) as BoxFuture<'static, _>
     };
-    let model = inference.map(|inference| Model {
-        asker: inference.asker.clone(),
-        name: camera.model.clone().or_else(|| config.detect.model.clone()),
-        deadline: config.detect.deadline,
-        priority: camera.priority,
-    });
-    let motion = MotionSettings { threshold: config.motion.threshold, cells_min: config.motion.cells_min };
-    let watch = Watch { camera: camera.id.clone(), slot, coverage, motion, tracking: tracking.clone(), model };
-    let children = vec![
-        terms.waits_for_store(tracking.child(tracking_settings(config, camera), outbox.clone())),
-        terms.service("watch", move |cx| watch.clone().run(cx)),
-        terms.parked(terms.service("session", move |cx| session.clone().run(cx))),
-    ];
-    terms.parked(terms.tree(&camera.id, children))
+    let find = move |event, picture| {
+        let cut = match picture {
+            Picture::Whole => Cut::Whole,
+            Picture::Crop => Cut::Crop,
+            Picture::Thumb => Cut::Thumbnail,
+        };
+        snapshots::find(&pictures, event, cut)
+    };
+    Kept::default().clips(library.clone()).codecs(codecs).pictures(find)
 }
 
-fn tracking_settings(config: &Edge, camera: &Camera) -> TrackingSettings {
-    TrackingSettings {
-        camera: camera.id.clone(),
-        tracker: TrackerSettings {
-            score_min: config.detect.score_min,
-            lost_after: config.track.lost_after,
-            blind_after: config.track.blind_after,
-            ..TrackerSettings::default()
-        },
-        lost_after: config.track.lost_after,
-        update_every: config.track.update_every,
-        labels: camera.labels.clone(),
-    }
-}
-
-fn source(config: &Edge, camera: &Camera) -> Source {
-    Source {
-        login: camera.login.clone(),
-        frames_per_s: camera.frames_per_s.unwrap_or(config.detect.frames_per_s),
-        frame_width_px_max: camera.frame_width_px_max,
-        stall_ms: u32::try_from(camera.stall.as_millis()).unwrap_or(u32::MAX),
-        ..Source::new(camera.source_url.clone())
-    }
+/// Where cameras are listed and changed; nothing depends on it but that.
+fn desk(plan: Plan, ground: &Ground, cameras: &Cameras) -> Desk {
+    let parked = cameras.clone();
+    let desk = Desk::new(plan, ground.facts.coverage.clone(), Arc::new(move |id| parked.parked(id)));
+    let shown = desk.clone();
+    let disabled =
+        move || shown.disabled().iter().map(|id| (format!("camera {id}"), Ok("disabled".to_owned()))).collect();
+    ground.facts.health.shows_each(disabled);
+    desk
 }

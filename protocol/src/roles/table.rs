@@ -73,6 +73,7 @@ table! {
         Up::Failures { .. } => "failures": Relay from Edge | Gpu | Relay, Gpu from Edge;
         Up::Ping { .. } => "ping": Relay from Edge | Gpu | Relay, Gpu from Edge;
         Up::Telemetry(_) => "telemetry": Relay from Edge | Gpu | Relay;
+        Up::Cameras { .. } => "cameras": Relay from Edge;
     }
 
     // On the control stream, to who dialled. A gpu node that was taken over must not reach into the edges that send it
@@ -84,10 +85,13 @@ table! {
         Down::Failures { .. } => "failures": Edge from Relay | Gpu, Relay from Relay, Gpu from Relay;
         Down::Pong { .. } => "pong": Edge from Relay | Gpu, Relay from Relay, Gpu from Relay;
         Down::Directory(_) => "directory": Edge from Relay;
+        Down::Cameras { .. } => "cameras": Edge from Relay;
+        Down::ChangeCamera { .. } => "change-camera": Edge from Relay;
     }
 
     EventsUp, EventsUp {
         EventsUp::Outbox { .. } => "outbox": Relay from Edge;
+        EventsUp::OldEntries(_) => "old-entries": Relay from Edge;
         EventsUp::Entries(_) => "entries": Relay from Edge;
     }
 
@@ -140,6 +144,9 @@ table! {
         Request::Revoke { .. } => "revoke": Relay from Operator, Gpu from Operator;
         Request::Revoked => "revoked": Relay from Operator | Viewer, Gpu from Operator | Viewer;
         Request::Fleet => "fleet": Relay from Operator | Viewer;
+        Request::Cameras { .. } => "cameras": Relay from Operator | Viewer;
+        Request::ChangeCamera { .. } => "change-camera": Relay from Operator;
+        Request::Timeline { .. } => "timeline": Relay from Operator | Viewer;
     }
 
     Datagram, Datagram {
@@ -178,6 +185,12 @@ table! {
         Route::Inference => "/api/v1/inference":
             Edge from Local, Relay from Local | Operator | Viewer, Gpu from Local | Operator | Viewer;
         Route::Events => "/api/v1/events": Relay from Local | Operator | Viewer;
+        Route::Timeline => "/api/v1/timeline": Edge from Local, Relay from Local | Operator | Viewer;
+        Route::Cameras => "/api/v1/cameras": Edge from Local;
+        Route::Clip => "/api/v1/events/{id}/clip.mp4": Edge from Local;
+        Route::Snapshot => "/api/v1/events/{id}/snapshot.jpg": Edge from Local;
+        Route::Crop => "/api/v1/events/{id}/crop.jpg": Edge from Local;
+        Route::Thumb => "/api/v1/events/{id}/thumb.jpg": Edge from Local;
         // Core nodes of every tenant are in it.
         Route::Core => "/api/v1/core": Relay from Local, Gpu from Local;
         Route::Nodes => "/api/v1/nodes":
@@ -198,13 +211,19 @@ pub enum Route {
     Failures,
     Inference,
     Events,
+    Timeline,
+    Cameras,
+    Clip,
+    Snapshot,
+    Crop,
+    Thumb,
     Core,
     Nodes,
     NodesHistory,
 }
 
 impl Route {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 18] = [
         Self::Health,
         Self::Live,
         Self::Ready,
@@ -214,6 +233,12 @@ impl Route {
         Self::Failures,
         Self::Inference,
         Self::Events,
+        Self::Timeline,
+        Self::Cameras,
+        Self::Clip,
+        Self::Snapshot,
+        Self::Crop,
+        Self::Thumb,
         Self::Core,
         Self::Nodes,
         Self::NodesHistory,

@@ -120,9 +120,10 @@ fn certificate_fault(alert: u8, reason: &str, whose: Whose) -> String {
         },
         // no_application_protocol
         120 => {
-            let [newest, before] = super::VERSIONS;
+            let [newest, before, oldest] = super::VERSIONS;
             format!(
-                "it speaks no version of the protocol that this program speaks ({newest} and {before}); upgrade the older"
+                "it speaks no version of the protocol that this program speaks ({newest}, {before} and {oldest}); upgrade \
+                 the older"
             )
         }
         _ => format!("{} (TLS alert {alert})", short_text(reason)),

@@ -9,10 +9,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What this program speaks, the newest first: this version and the one before it. The newest that both sides speak is
+/// What this program speaks, the newest first: this version and the two before it. The newest that both sides speak is
 /// taken; without one in common the handshake ends there, by name. Raised when a message changes shape: what is
 /// added at the end of an enum is not said to a peer of an older version.
-pub const VERSIONS: [Version; 2] = [Version(3), Version(2)];
+pub const VERSIONS: [Version; 3] = [Version(4), Version(3), Version(2)];
 
 /// A version of what nodes say to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +21,9 @@ pub struct Version(pub u8);
 impl Version {
     /// Telemetry, datagrams, renewal, the core's stream and the directory of gpu nodes.
     pub const FABRIC: Self = Self(3);
+
+    /// Events with zones, both scores, clips and snapshots, and blindness as an event.
+    pub const EDGE: Self = Self(4);
 
     /// As TLS negotiates it.
     pub(super) fn alpn(self) -> Vec<u8> {

@@ -105,7 +105,7 @@ async fn another_protocol_version_is_named() {
     let refusal = relay.refusal().await;
     assert!(
         refusal.contains(
-            "no version of the protocol that this program speaks (watchtree/3 and watchtree/2); upgrade the older"
+            "no version of the protocol that this program speaks (watchtree/4, watchtree/3 and watchtree/2); upgrade the older"
         ),
         "{refusal}"
     );

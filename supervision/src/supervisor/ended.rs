@@ -178,14 +178,18 @@ impl Supervising {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.node.close_mailboxes();
         slot.phase = Phase::Done;
-        if self.branch.dynamic.is_some() {
-            self.roll.strike(&slot.path);
-            self.keys.remove(&slot.node.name);
-            self.slots.remove(&key);
-            return;
+        if self.branch.is_fleeting() {
+            return self.forget(key);
         }
         let state = if failure.is_some() { State::Failed } else { State::Stopped };
         self.roll.set(&slot.path, state, failure);
+    }
+
+    /// As if it had never been there.
+    pub(super) fn forget(&mut self, key: u64) {
+        let Some(slot) = self.slots.remove(&key) else { return };
+        self.roll.strike(&slot.path);
+        self.keys.remove(&slot.node.name);
     }
 
     fn note_failure(&self, key: u64, failure: &Failure, then: Then, lived: Option<Duration>) {

@@ -38,8 +38,9 @@ impl Supervising {
                 outcome
             }
             Order::Add { child, reply } => {
-                let _ = reply.send(self.add(*child).await);
-                Ok(())
+                let (answer, outcome) = self.add(*child).await;
+                let _ = reply.send(answer);
+                outcome
             }
             Order::Remove { name, reply } => {
                 let _ = reply.send(self.remove(&name).await);
@@ -156,8 +157,11 @@ impl Supervising {
         }
     }
 
-    async fn add(&mut self, child: Node) -> Result<(), StartError> {
-        let Some(dynamic) = self.branch.dynamic.clone() else { return Err(StartError::Gone(self.path.clone())) };
+    /// The answer, and what it meant for this supervisor.
+    async fn add(&mut self, child: Node) -> (Result<(), StartError>, Result<(), Failure>) {
+        let Some(dynamic) = self.branch.dynamic.clone() else {
+            return (Err(StartError::Gone(self.path.clone())), Ok(()));
+        };
         let name = dynamic.name().to_owned();
         let refusal = if self.slots.len() >= dynamic.limit() {
             Some(StartError::Full { name, limit: dynamic.limit() })
@@ -167,21 +171,31 @@ impl Supervising {
         if let Some(refusal) = refusal {
             // Nobody comes for what was told it already.
             child.close_mailboxes();
-            return Err(refusal);
+            return (Err(refusal), Ok(()));
         }
         dynamic.stops_within(&child);
-        let key = self.make_room(Arc::new(child));
-        self.start(key).await.map_err(|failure| {
-            // As in OTP, a child that does not start was never there.
-            self.forget_or_mark_done(key, Some(failure.clone()));
-            StartError::Failed(failure)
-        })
+        let child = Arc::new(if dynamic.is_lasting() { child.parked() } else { child });
+        dynamic.keep(child.clone());
+        let key = self.make_room(child);
+        match self.start(key).await {
+            Ok(()) => (Ok(()), Ok(())),
+            Err(failure) if dynamic.is_lasting() => (Ok(()), self.child_failed(key, failure).await),
+            Err(failure) => {
+                // As in OTP, a child that does not start was never there.
+                self.forget_or_mark_done(key, Some(failure.clone()));
+                (Err(StartError::Failed(failure)), Ok(()))
+            }
+        }
     }
 
     async fn remove(&mut self, name: &str) -> bool {
         let Some(key) = self.keys.get(name).copied() else { return false };
         self.stop_one(key, State::Stopped).await;
+        if let Some(dynamic) = &self.branch.dynamic {
+            dynamic.forget(name);
+        }
         self.forget_or_mark_done(key, None);
+        self.forget(key);
         true
     }
 }

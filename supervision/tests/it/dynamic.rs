@@ -164,3 +164,47 @@ async fn whoever_asks_a_dynamic_supervisor_that_does_not_run_is_told() {
     root.stop().await;
     assert_eq!(dynamic.stop("one").await, Err(StartError::Gone("jobs".to_owned())));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lasting_supervisor_has_its_children_again_after_its_own_restart_but_for_those_that_were_stopped() {
+    let (first, second, third, journal) = (mailbox(), mailbox(), mailbox(), Journal::default());
+    let lasting =
+        Dynamic::lasting("cameras", 3, vec![puppet("one", &first, &journal), puppet("two", &second, &journal)]);
+    let node = lasting.node(INTENSITY).backoff(BRISK);
+    let (root, roll) = start(tree("top", Strategy::OneForOne, 5, vec![node])).await;
+    lasting.start(puppet("three", &third, &journal)).await.expect("there is room");
+    let full = lasting.start(puppet("four", &mailbox(), &journal)).await;
+    assert_eq!(full, Err(StartError::Full { name: "cameras".to_owned(), limit: 3 }));
+    assert_eq!(lasting.stop("one").await, Ok(true));
+    assert_eq!(state(&roll, "top/cameras/one"), None, "it is forgotten");
+    assert!(count(&first).await.is_err(), "nobody comes for it");
+    roll.steer("top/cameras/two", Act::Park, "a test").await.expect("it runs");
+
+    roll.steer("top/cameras", Act::Inject(Fault::Panic), "a test").await.expect("it runs");
+    eventually("it is restarted", || restarts(&roll, "top/cameras") == 1).await;
+    eventually("three is back", || state(&roll, "top/cameras/three") == Some(State::Running)).await;
+    assert_eq!(state(&roll, "top/cameras/one"), None);
+    assert_eq!(state(&roll, "top/cameras/two"), Some(State::Parked), "it was parked by hand");
+    assert_eq!(count(&third).await, Ok(1));
+    roll.steer("top/cameras/two", Act::Resume, "a test").await.expect("it is parked");
+    assert_eq!(count(&second).await, Ok(1));
+    lasting.start(puppet("one", &first, &journal)).await.expect("its name is free");
+    root.stop().await;
+    assert_eq!(state(&roll, "top/cameras/three"), Some(State::Stopped));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_of_a_lasting_supervisor_that_fails_too_often_is_parked_alone() {
+    let (bad, good, journal) = (mailbox(), mailbox(), Journal::default());
+    let lasting = Dynamic::lasting("cameras", 3, vec![puppet("bad", &bad, &journal), puppet("good", &good, &journal)]);
+    let (root, roll) = start(tree("top", Strategy::OneForOne, 5, vec![lasting.node(INTENSITY).backoff(BRISK)])).await;
+    for n in 0..=INTENSITY.restarts {
+        tell(&bad, Msg::Panic(format!("{n}")));
+    }
+    eventually("it is parked", || state(&roll, "top/cameras/bad") == Some(State::Parked)).await;
+    assert_eq!((restarts(&roll, "top/cameras"), restarts(&roll, "top/cameras/good")), (0, 0));
+    let broken = supervision::child::<Puppet, _>("puppet", &mailbox(), || Err(Failure::error("no")));
+    lasting.start(broken).await.expect("it is kept, and tried again");
+    eventually("it is parked too", || state(&roll, "top/cameras/puppet") == Some(State::Parked)).await;
+    root.stop().await;
+}

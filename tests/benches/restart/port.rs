@@ -27,7 +27,7 @@ const GOLDEN: f64 = 0.618_033_988_75;
 pub async fn measure() -> Result<Vec<f64>, String> {
     let camera = site::camera().await;
     let plan = Plan::new(site::SEED).relay("hub").edge(EDGE).camera(EDGE, CAMERA, camera.url());
-    let mut site = plan.set(EDGE, "supervision.restarts_within_s", 1).start();
+    let mut site = plan.set(EDGE, "supervision.restarts_within_s", 1).set(EDGE, "gears.mode", "awake").start();
     site.ready().await;
     let mut took = Vec::with_capacity(KILLS);
     for n in 0..KILLS {

@@ -1,6 +1,7 @@
 //! What is tried: one of each thing that a peer may open, say, ask, send or get, and what comes of it.
 
 use protocol::admin::{EventFilter, Reply, Request};
+use protocol::cameras::CameraChange;
 use protocol::codec::{Blob, encode};
 use protocol::core::{Ask, GpuNode, Tell};
 use protocol::datagram::Datagram;
@@ -118,8 +119,13 @@ pub fn all() -> Vec<Try> {
         Up::Snapshot { call: 9, snapshot: Box::new(snapshot()) },
         Up::Telemetry(Box::new(telemetry())),
         Up::Ping { call: 9, payload: Blob(vec![1]) },
+        Up::Cameras { call: 9, cameras: Ok(Vec::new()), omitted: 0 },
     ];
-    let entries = [EventsUp::Outbox { epoch: BOOT }, EventsUp::Entries(vec![entry()])];
+    let entries = [
+        EventsUp::Outbox { epoch: BOOT },
+        EventsUp::Entries(vec![entry()]),
+        EventsUp::OldEntries(vec![entry().into()]),
+    ];
     let gauge = Datagram::Gauge { boot: BOOT, name: "x".to_owned(), seq: 1, value: 0.5 };
     let datagrams = [Datagram::Beat(Beat { boot: BOOT, seq: 1, ready: true }), gauge];
     let tells = [Tell::Load(gpu_node()), Tell::Revoked(Vec::new())];
@@ -143,11 +149,14 @@ fn requests() -> Vec<Request> {
         Request::Events { filter: EventFilter::default(), follow: false },
         Request::Record { edge: name("m0"), epoch: None, after: 0, limit: 1 },
         Request::Failures { path: None, limit: 1 },
+        Request::Timeline { edge: name("m0"), camera: None, from: Timestamp::from_micros(0), to: Timestamp::now() },
         Request::Steer { path: "nowhere/at-all".to_owned(), act: Act::Restart },
         Request::CreateToken { role: Role::Edge, name: name("new"), ttl_s: 60 },
         Request::Revoke { name: name("nobody-here"), role: None },
         Request::Revoked,
         Request::Fleet,
+        Request::Cameras { path: "nowhere".to_owned() },
+        Request::ChangeCamera { path: "nowhere/door".to_owned(), change: CameraChange::Reset { keys: Vec::new() } },
     ]
 }
 
@@ -242,7 +251,7 @@ async fn events(connection: &Connection, up: &EventsUp) -> Result<Seen, Seen> {
     let (mut tx, mut rx) = open(connection, &Open::Events).await?;
     send(connection, &mut tx, &EventsUp::Outbox { epoch: BOOT }).await?;
     let mut told = next::<EventsDown>(connection, &mut rx).await?;
-    if matches!(up, EventsUp::Entries(_)) {
+    if matches!(up, EventsUp::Entries(_) | EventsUp::OldEntries(_)) {
         // It may be on the record from before: a repeated entry goes back, and that is refused as such.
         if told == Some(EventsDown::Resume { through: 1 }) {
             return Ok(Seen::Served("on the record".to_owned()));
@@ -372,10 +381,14 @@ fn entry() -> Entry {
         label: "person".to_owned(),
         evidence: Evidence::Motion,
         score: 0.5,
+        top_score: 0.5,
         area: [0.1, 0.2, 0.3, 0.4],
         begin: now,
         end: now,
         reason: None,
+        zones: Vec::new(),
+        has_clip: false,
+        has_snapshot: false,
     };
     Entry { epoch: BOOT, seq: 1, accepted: now, event }
 }

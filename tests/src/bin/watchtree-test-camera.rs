@@ -1,14 +1,16 @@
 //! `watchtree-test-camera`: an RTSP camera for tests and for trying watchtree without one.
 //!
-//! Orders on stdin, one a line: `stall`, `go`, `quit`. Facts on stdout, one JSON object a line.
+//! Orders on stdin, one a line: `stall`, `garbage`, `go`, `size WxH`, `clock +N`, `loss PERCENT`, `report`, `quit`.
+//! Facts on stdout, one JSON object a line.
 
 use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-use tests::test_camera::footage::Origin;
+use tests::test_camera::encoder::{Codec, Origin, Recipe, Sound};
+use tests::test_camera::faults::Order;
 use tests::test_camera::scene::Scene;
 use tests::test_camera::squares::{LIFETIME_S_MIN, Schedule, Size};
 use tests::test_camera::{Fact, Login, Rhythm, Settings, TestCamera};
@@ -36,8 +38,33 @@ struct Args {
     #[arg(long, default_value_t = 10.0)]
     fps: f64,
     /// Of a scene; both sides even.
-    #[arg(long, default_value = "640x360", value_parser = parse_size)]
+    #[arg(long, default_value = "640x360")]
     size: Size,
+    /// Another one, for the order `size`.
+    #[arg(long, conflicts_with = "mjpeg")]
+    size2: Option<Size>,
+    /// The same at this size, at the path with `-sub` behind it.
+    #[arg(long, conflicts_with = "mjpeg")]
+    sub: Option<Size>,
+    #[arg(long, value_enum, default_value = "h264")]
+    codec: CodecName,
+    /// Between two other frames; they make pictures come in another order than they are shown.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3))]
+    bframes: u32,
+    /// So many kbit a second, in place of a good picture.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(20..=50_000))]
+    kbit_s: Option<u32>,
+    #[arg(long, value_enum, default_value = "none")]
+    audio: AudioName,
+    /// RTSPS, with a certificate of its own.
+    #[arg(long)]
+    tls: bool,
+    /// HTTP with a JPEG for each picture, in place of RTSP.
+    #[arg(long, conflicts_with_all = ["codec", "bframes", "audio", "tls", "user"])]
+    mjpeg: bool,
+    /// A file to append to: what it was told, and each key frame that it sent.
+    #[arg(long)]
+    log: Option<PathBuf>,
     /// Squares that come and go.
     #[arg(long, default_value_t = 2)]
     objects: u32,
@@ -66,6 +93,22 @@ enum SceneName {
     Squares,
     Still,
     Noise,
+    Quiet,
+    Busy,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum CodecName {
+    H264,
+    H265,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum AudioName {
+    None,
+    Aac,
+    Opus,
+    Pcmu,
 }
 
 fn main() -> Result<()> {
@@ -73,8 +116,14 @@ fn main() -> Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().init();
     let stay = !args.exit_on_stdin_eof;
     let (camera, facts) = TestCamera::start(args.settings()?)?;
-    std::thread::Builder::new().name("orders".to_owned()).spawn(move || obey(&camera, stay))?;
-    tell(&facts)
+    let (answers, told) = channel();
+    std::thread::Builder::new().name("orders".to_owned()).spawn(move || obey(&camera, &answers, stay))?;
+    std::thread::Builder::new().name("answers".to_owned()).spawn(move || tell(&told))?;
+    tell(&facts)?;
+    // The feeder has ended (`--once`): stay, and answer that the path is not found, until told to quit.
+    loop {
+        std::thread::park();
+    }
 }
 
 impl Args {
@@ -92,7 +141,31 @@ impl Args {
         let login = self.user.zip(self.password).map(|(user, password)| Login { user, password });
         let path = if self.path.starts_with('/') { self.path } else { format!("/{}", self.path) };
         let rhythm = Rhythm { frames_per_s: self.fps, gop_s: self.gop_s };
-        Ok(Settings { port: self.port, path, login, origin, rhythm, once: self.once, prepare: self.prepare })
+        let codec = match self.codec {
+            _ if self.mjpeg => Codec::Jpeg,
+            CodecName::H264 => Codec::H264,
+            CodecName::H265 => Codec::H265,
+        };
+        let sound = match self.audio {
+            AudioName::None => None,
+            AudioName::Aac => Some(Sound::Aac),
+            AudioName::Opus => Some(Sound::Opus),
+            AudioName::Pcmu => Some(Sound::Pcmu),
+        };
+        Ok(Settings {
+            port: self.port,
+            path,
+            login,
+            tls: self.tls,
+            recipe: Recipe { origin, rhythm, codec, b_frames: self.bframes, size: None, kbit_per_s: self.kbit_s },
+            second_size: self.size2,
+            sub_size: self.sub,
+            sound,
+            seed: self.seed,
+            once: self.once,
+            prepare: self.prepare,
+            log: self.log,
+        })
     }
 
     fn scene(&self) -> Scene {
@@ -103,40 +176,33 @@ impl Args {
             }
             SceneName::Still => Scene::Still { length },
             SceneName::Noise => Scene::Noise { length },
+            SceneName::Quiet => Scene::Quiet { length },
+            SceneName::Busy => Scene::Busy { length },
         }
     }
 }
 
-fn parse_size(text: &str) -> Result<Size, String> {
-    let wrong = || format!("`{text}` is not a size; use an even width and height, like 640x360");
-    let (width, height) = text.split_once('x').ok_or_else(wrong)?;
-    let side = |text: &str| text.parse().ok().filter(|px: &u32| (32..=3840).contains(px) && px.is_multiple_of(2));
-    Ok(Size { width: side(width).ok_or_else(wrong)?, height: side(height).ok_or_else(wrong)? })
-}
-
 fn tell(facts: &Receiver<Fact>) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
     for fact in facts {
+        let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "{}", serde_json::to_string(&fact)?)?;
         stdout.flush()?;
         if let Fact::Failed { failed } = fact {
             bail!("{failed}");
         }
     }
-    // The feeder has ended (`--once`): stay, and answer that the path is not found, until told to quit.
-    loop {
-        std::thread::park();
-    }
+    Ok(())
 }
 
-fn obey(camera: &TestCamera, stay: bool) {
-    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-        match line.trim() {
-            "stall" => camera.stall(),
-            "go" => camera.go(),
-            "quit" => std::process::exit(0),
-            "" => {}
-            other => tracing::warn!("`{other}` is no order; use stall, go or quit"),
+fn obey(camera: &TestCamera, facts: &Sender<Fact>, stay: bool) {
+    for line in std::io::stdin().lock().lines().map_while(Result::ok).filter(|line| !line.trim().is_empty()) {
+        let done = match line.parse() {
+            Ok(Order::Quit) => std::process::exit(0),
+            Ok(order) => camera.obey(order, facts),
+            Err(why) => Err(why),
+        };
+        if let Err(why) = done {
+            tracing::warn!("{why}");
         }
     }
     if !stay {

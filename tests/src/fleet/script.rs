@@ -42,6 +42,7 @@ impl Script {
         let (begin, accepted) = (self.at(visit * REVISIONS + 1), self.at(seq));
         let mut rng = Rng::new(self.epoch.0, visit);
         let (x, y) = (rng.unit() as f32 * 0.7, rng.unit() as f32 * 0.7);
+        let top_score = 0.5 + rng.unit() as f32 / 2.0;
         let event = Event {
             id: EventId(first_id(begin) | u128::from(rng.draw())),
             camera: camera(visit % CAMERAS),
@@ -49,11 +50,15 @@ impl Script {
             revision: u32::try_from(revision).expect("there are three"),
             label: if rng.draw().is_multiple_of(4) { "car" } else { "person" }.to_owned(),
             evidence: Evidence::Model { model: "yolox-nano".to_owned(), node: "main/gpu/engine".to_owned() },
-            score: 0.5 + rng.unit() as f32 / 2.0,
+            score: top_score - 0.1,
+            top_score,
             area: [x, y, x + 0.2, y + 0.3],
             begin,
             end: accepted,
             reason: (phase == Phase::End).then_some(EndReason::Left),
+            zones: Vec::new(),
+            has_clip: false,
+            has_snapshot: false,
         };
         Entry { epoch: self.epoch, seq, accepted, event }
     }

@@ -25,6 +25,10 @@ pub(super) fn answer(me: &Identity, boot: Epoch, outbox: (Epoch, u64, u64), down
         Down::Steer { call, .. } => {
             Some(Up::Steered { call, result: Err("this edge is simulated and has nothing to steer".to_owned()) })
         }
+        Down::Cameras { call, .. } => Some(Up::Cameras { call, cameras: Ok(Vec::new()), omitted: 0 }),
+        Down::ChangeCamera { call, .. } => {
+            Some(Up::Steered { call, result: Err("this edge is simulated and has no cameras to change".to_owned()) })
+        }
         Down::Welcome { .. } | Down::Directory(_) | Down::Pong { .. } => None,
     }
 }

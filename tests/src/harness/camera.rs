@@ -1,9 +1,15 @@
 //! The test camera as a process: what it shows is known, and it can be told to fail.
 
-use super::{programs, wait_for};
-use serde_json::Value;
+mod deliveries;
+
+pub use deliveries::Deliveries;
+
+use super::{ports, programs, wait_for};
+use crate::test_camera::book::now_us;
+use serde_json::{Value, json};
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,19 +17,68 @@ use std::time::Duration;
 /// Footage is encoded before the first client comes, a video of two minutes too.
 const READY_WITHIN: Duration = Duration::from_secs(180);
 
+/// What a camera tells, as long as one process lives.
+type Facts = Arc<Mutex<Vec<Value>>>;
+
 pub struct CameraServer {
     child: Child,
-    facts: Arc<Mutex<Vec<Value>>>,
+    facts: Facts,
     url: String,
+    /// To start it again with.
+    arguments: Vec<String>,
+    book: Option<PathBuf>,
 }
 
 impl CameraServer {
     /// Starts `watchtree-test-camera` with these arguments and waits until it can be watched.
     pub async fn start(arguments: &[&str]) -> Self {
         let mut camera = Self::spawn(arguments, Stdio::inherit());
-        let ready = wait_for("the test camera is ready", READY_WITHIN, async || camera.fact("ready")).await;
-        camera.url = ready["url"].as_str().expect("a ready camera tells its URL").to_owned();
+        camera.ready().await;
         camera
+    }
+
+    /// As [`Self::start`], at a port of its own that it keeps when it is started again, with its book in `book`.
+    pub async fn start_with_book(arguments: &[&str], book: &Path) -> Self {
+        let (port, book_path) = (ports::free().to_string(), book.display().to_string());
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--port", &port, "--log", &book_path]).collect();
+        let mut camera = Self::spawn(&arguments, Stdio::inherit());
+        camera.book = Some(book.to_owned());
+        camera.ready().await;
+        camera
+    }
+
+    /// `kill -9`: whoever watches sees the connection close. Its book says when.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(book) = &self.book {
+            let line = json!({ "at_us": now_us(), "state": "killed", "delivers": false });
+            let file = OpenOptions::new().append(true).open(book);
+            file.and_then(|mut file| writeln!(file, "{line}")).unwrap_or_else(|e| panic!("{}: {e}", book.display()));
+        }
+    }
+
+    /// The same camera again, after [`Self::kill`]. Returns when it could be watched, in microseconds since 1970.
+    pub async fn start_again(&mut self) -> i64 {
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        let mut again = Self::spawn(&arguments, Stdio::inherit());
+        again.book = self.book.take();
+        // The old one is dropped: it has ended.
+        *self = again;
+        self.ready().await
+    }
+
+    async fn ready(&mut self) -> i64 {
+        let ready = wait_for("the test camera is ready", READY_WITHIN, async || self.fact("ready")).await;
+        self.url = ready["url"].as_str().expect("a ready camera tells its URL").to_owned();
+        ready["ready_us"].as_i64().expect("and since when it is")
+    }
+
+    /// When it delivered, over all its lives.
+    pub fn deliveries(&self) -> Deliveries {
+        let book = self.book.as_ref().expect("it was started with a book");
+        let text = std::fs::read_to_string(book).unwrap_or_else(|e| panic!("{}: {e}", book.display()));
+        Deliveries::read(&text)
     }
 
     /// As [`Self::start`], with its log in `log`.
@@ -54,7 +109,8 @@ impl CameraServer {
                 told.lock().unwrap_or_else(PoisonError::into_inner).push(fact);
             }
         });
-        Self { child, facts, url: String::new() }
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self { child, facts, url: String::new(), arguments, book: None }
     }
 
     pub fn url(&self) -> &str {
@@ -103,7 +159,8 @@ impl CameraServer {
         self.child.id()
     }
 
-    fn order(&mut self, order: &str) {
+    /// A line of those that `watchtree-test-camera` knows.
+    pub fn order(&mut self, order: &str) {
         let stdin = self.child.stdin.as_mut().expect("it is piped");
         writeln!(stdin, "{order}").unwrap_or_else(|e| panic!("the test camera takes no order: {e}"));
     }

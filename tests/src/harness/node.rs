@@ -63,6 +63,11 @@ impl Node {
         }
     }
 
+    /// Tells it that its configuration file has changed.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Freezes it: its sockets stay open and nobody answers.
     pub fn pause(&self) {
         self.signal(Signal::STOP);

@@ -83,6 +83,8 @@ impl Plan {
     /// Dials the relay and the gpu node that were planned before it.
     pub fn edge(self, name: &str) -> Self {
         let mut plan = self.add(Role::Edge, name, false).set(name, "node.log_level", witness::LOG_LEVEL);
+        // Where a site of this harness has its cameras.
+        plan = plan.set(name, "sources.allow", vec!["loopback"]);
         for (role, key) in [(Role::Relay, "link.relay"), (Role::Gpu, "link.gpu")] {
             if let Some(address) = plan.address_of(role) {
                 plan = plan.set(name, key, address);
@@ -91,8 +93,14 @@ impl Plan {
         plan
     }
 
-    pub fn camera(mut self, edge: &str, id: &str, url: &str) -> Self {
-        let camera = Table::from_iter([("id".to_owned(), Value::from(id)), ("url".to_owned(), Value::from(url))]);
+    pub fn camera(self, edge: &str, id: &str, url: &str) -> Self {
+        self.camera_with(edge, id, url, "")
+    }
+
+    /// With more of its TOML: `record = "all"`, `transport = "udp"`, `zones = [..]`.
+    pub fn camera_with(mut self, edge: &str, id: &str, url: &str, more: &str) -> Self {
+        let mut camera: Table = more.parse().unwrap_or_else(|e| panic!("camera {id}: {e}"));
+        camera.extend([("id".to_owned(), Value::from(id)), ("url".to_owned(), Value::from(url))]);
         let cameras = self.planned(edge).config.entry("cameras").or_insert_with(|| Value::Array(Vec::new()));
         cameras.as_array_mut().expect("nobody sets cameras to anything else").push(Value::Table(camera));
         self

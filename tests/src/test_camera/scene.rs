@@ -12,6 +12,15 @@ const SENSOR_NOISE: u8 = 2;
 /// Noise of the scene `noise`: everything moves, all the time.
 const STORM_NOISE: u8 = 60;
 
+/// Sensor noise of a camera at dusk, in luma steps to either side; steps near the middle are the frequent ones.
+const DUSK_NOISE: u8 = 8;
+
+/// The large object goes there and back in about so long.
+const BUSY_ROUND_S: f64 = 8.0;
+
+/// By so much it is brighter than what it hides.
+const BUSY_BRIGHTER: u8 = 70;
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scene {
     Squares(Schedule),
@@ -22,13 +31,29 @@ pub enum Scene {
     Noise {
         length: Duration,
     },
+    /// What a camera sees at dusk when nothing happens: textured, noisy, still.
+    Quiet {
+        length: Duration,
+    },
+    /// The same, and something large in it that moves all the time.
+    Busy {
+        length: Duration,
+    },
 }
 
 impl Scene {
     pub fn length(&self) -> Duration {
         match self {
             Self::Squares(schedule) => schedule.length(),
-            Self::Still { length } | Self::Noise { length } => *length,
+            Self::Still { length } | Self::Noise { length } | Self::Quiet { length } | Self::Busy { length } => *length,
+        }
+    }
+
+    /// The same, drawn larger or smaller.
+    pub fn at_size(&self, size: Size) -> Self {
+        match self {
+            Self::Squares(schedule) => Self::Squares(schedule.at_size(size)),
+            other => other.clone(),
         }
     }
 }
@@ -40,6 +65,8 @@ pub struct Painter {
     rng: Rng,
     /// Longer than a picture: each takes its luma from another place of it, which is cheaper than fresh noise.
     noise: Vec<u8>,
+    /// What the noise lies on, less its half; empty where that is flat.
+    ground: Vec<u8>,
 }
 
 /// How much longer the noise is than a picture, in bytes: that many different backgrounds.
@@ -49,14 +76,20 @@ impl Painter {
     /// Both sides of `size` must be even.
     pub fn new(scene: Scene, size: Size, seed: u64) -> Self {
         let mut rng = Rng::new(seed, u64::MAX);
+        let noise_bytes = (size.width * size.height) as usize + NOISE_SLACK;
+        if matches!(scene, Scene::Quiet { .. } | Scene::Busy { .. }) {
+            let half = u64::from(DUSK_NOISE) + 1;
+            let noise = (0..noise_bytes).map(|_| (rng.draw() % half + rng.draw() % half) as u8).collect();
+            let ground = texture(size, &mut rng);
+            return Self { scene, size, rng, noise, ground };
+        }
         let (middle, spread) = match scene {
             Scene::Noise { .. } => (128, STORM_NOISE),
             _ => (ycbcr([BACKGROUND_GREY; 3])[0], SENSOR_NOISE),
         };
-        let luma_bytes = (size.width * size.height) as usize;
         let steps = u64::from(spread) * 2 + 1;
-        let noise = (0..luma_bytes + NOISE_SLACK).map(|_| middle - spread + (rng.draw() % steps) as u8).collect();
-        Self { scene, size, rng, noise }
+        let noise = (0..noise_bytes).map(|_| middle - spread + (rng.draw() % steps) as u8).collect();
+        Self { scene, size, rng, noise, ground: Vec::new() }
     }
 
     /// The picture at `at` since the scene's start.
@@ -64,14 +97,30 @@ impl Painter {
         let luma_bytes = (self.size.width * self.size.height) as usize;
         let from = self.rng.draw() as usize % NOISE_SLACK;
         let mut picture = Vec::with_capacity(luma_bytes * 3 / 2);
-        picture.extend_from_slice(&self.noise[from..from + luma_bytes]);
+        let noise = &self.noise[from..from + luma_bytes];
+        if self.ground.is_empty() {
+            picture.extend_from_slice(noise);
+        } else {
+            picture.extend(self.ground.iter().zip(noise).map(|(ground, noise)| ground + noise));
+        }
         picture.resize(luma_bytes * 3 / 2, 128);
+        if let Scene::Busy { length } = self.scene {
+            self.brighten(&mut picture, busy_at(self.size, length, at));
+        }
         if let Scene::Squares(schedule) = &self.scene {
             for square in schedule.squares_at(at) {
                 self.draw(&mut picture, square);
             }
         }
         picture
+    }
+
+    /// The large object: see-through, so that it has texture and noise of its own.
+    fn brighten(&self, picture: &mut [u8], [left, top, width, height]: [usize; 4]) {
+        for row in top..top + height {
+            let from = row * self.size.width as usize + left;
+            picture[from..from + width].iter_mut().for_each(|luma| *luma += BUSY_BRIGHTER);
+        }
     }
 
     fn draw(&self, picture: &mut [u8], square: Square) {
@@ -83,6 +132,35 @@ impl Painter {
         fill(plane_cb, width / 2, height / 2, square, 2, cb);
         fill(plane_cr, width / 2, height / 2, square, 2, cr);
     }
+}
+
+/// Left, top, width and height of the large object. It is where it began when `length` is over.
+fn busy_at(size: Size, length: Duration, at: Duration) -> [usize; 4] {
+    let (width, height) = (size.width as usize / 4, size.height as usize / 3);
+    let length_s = length.as_secs_f64();
+    let round_s = length_s / (length_s / BUSY_ROUND_S).round().max(1.0);
+    let turn = (at.as_secs_f64() / round_s).fract();
+    let way = 1.0 - (2.0 * turn - 1.0).abs();
+    [((size.width as usize - width) as f64 * way) as usize, height, width, height]
+}
+
+/// Patches of several sizes on top of each other, from 40 to 150 or so.
+fn texture(size: Size, rng: &mut Rng) -> Vec<u8> {
+    let (width, height) = (size.width as usize, size.height as usize);
+    let mut luma = vec![40.0f32; width * height];
+    for (patch_px, spread) in [(96, 50.0), (24, 30.0), (6, 24.0), (2, 8.0)] {
+        let columns = width / patch_px + 2;
+        let corners: Vec<f32> = (0..columns * (height / patch_px + 2)).map(|_| (rng.unit() * spread) as f32).collect();
+        for (y, row) in luma.chunks_exact_mut(width).enumerate() {
+            let (upper, down) = (y / patch_px * columns, (y % patch_px) as f32 / patch_px as f32);
+            for (x, value) in row.iter_mut().enumerate() {
+                let (corner, right) = (upper + x / patch_px, (x % patch_px) as f32 / patch_px as f32);
+                let mix = |at: usize| corners[at] * (1.0 - right) + corners[at + 1] * right;
+                *value += mix(corner) * (1.0 - down) + mix(corner + columns) * down;
+            }
+        }
+    }
+    luma.into_iter().map(|luma| luma as u8 - DUSK_NOISE).collect()
 }
 
 /// Fills what lies inside a plane that is `shrink` times smaller than the picture.
@@ -153,5 +231,42 @@ mod tests {
         let (one, two) = (painter.paint(Duration::ZERO), painter.paint(Duration::from_millis(100)));
         assert!(one.iter().zip(&two).all(|(a, b)| a.abs_diff(*b) <= 2 * SENSOR_NOISE));
         assert_ne!(one, two);
+    }
+
+    #[test]
+    fn a_quiet_scene_is_textured_and_moves_by_no_more_than_its_noise() {
+        let mut painter = Painter::new(Scene::Quiet { length: Duration::from_secs(1) }, SIZE, 1);
+        let (one, two) = (painter.paint(Duration::ZERO), painter.paint(Duration::from_millis(100)));
+        assert!(one.iter().zip(&two).all(|(a, b)| a.abs_diff(*b) <= 2 * DUSK_NOISE));
+        let luma = &one[..640 * 360];
+        let (least, most) = (luma.iter().min().expect("some"), luma.iter().max().expect("some"));
+        assert!(most - least > 60, "{least} to {most}");
+    }
+
+    #[test]
+    fn something_large_moves_all_the_time_and_ends_where_it_began() {
+        let length = Duration::from_secs(12);
+        let left = |ms| busy_at(SIZE, length, Duration::from_millis(ms))[0];
+        for ms in (0..12_000).step_by(200) {
+            assert!(left(ms).abs_diff(left(ms + 200)) > 2, "it stands still at {ms} ms");
+        }
+        assert_eq!(left(0), left(12_000));
+        let mut painter = Painter::new(Scene::Busy { length }, SIZE, 1);
+        let (one, two) = (painter.paint(Duration::ZERO), painter.paint(Duration::from_millis(500)));
+        let moved = one.iter().zip(&two).filter(|(a, b)| a.abs_diff(**b) > 40).count();
+        assert!(moved > 3000, "{moved} pixels moved");
+    }
+
+    #[test]
+    fn a_smaller_picture_shows_the_same_at_the_same_time() {
+        let (large, small) = (squares(6).0, Size { width: 320, height: 180 });
+        for second in 0..30 {
+            let at = Duration::from_secs(second);
+            let (large, small) = (large.squares_at(at), large.at_size(small).squares_at(at));
+            assert_eq!(large.len(), small.len());
+            for (large, small) in large.iter().zip(&small) {
+                assert!((large.x - 2 * small.x).abs() <= 2 && (large.y - 2 * small.y).abs() <= 2);
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! leaves over one. Short visits turn round instead of crossing, so that no square is too fast to follow.
 
 use serde::Serialize;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A square's side in pixels where the picture is 640 wide; scales with the picture.
@@ -25,6 +26,17 @@ const PAUSE_S_MIN: f64 = 2.0;
 pub struct Size {
     pub width: u32,
     pub height: u32,
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a size; use an even width and height, like 640x360");
+        let (width, height) = text.split_once('x').ok_or_else(wrong)?;
+        let side = |text: &str| text.parse().ok().filter(|px: &u32| (32..=3840).contains(px) && px.is_multiple_of(2));
+        Ok(Self { width: side(width).ok_or_else(wrong)?, height: side(height).ok_or_else(wrong)? })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -126,6 +138,11 @@ impl Schedule {
 
     pub fn length(&self) -> Duration {
         self.length
+    }
+
+    /// The same visits, drawn larger or smaller.
+    pub fn at_size(&self, size: Size) -> Self {
+        Self { size, ..self.clone() }
     }
 
     pub fn visits(&self) -> &[Visit] {

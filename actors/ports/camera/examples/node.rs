@@ -5,7 +5,7 @@
 //! Prints how long each start took to its first frame.
 
 use anyhow::{Context, Result, bail};
-use protocol::camera::{Order, Report, Source};
+use protocol::camera::{Allow, Order, Report, Source};
 use protocol::codec::{decode, encode};
 use protocol::limits::PORT_MESSAGE_BYTES_MAX;
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ async fn main() -> Result<()> {
     let program = args.next().context("say which port program")?;
     let url = args.next().context("say which url")?;
     let kills: u32 = args.next().map_or(Ok(5), |text| text.parse())?;
-    let source = Source { frame_width_px_max: 640, ..Source::new(url) };
+    let allow = Allow { loopback: true, link_local: true };
+    let source = Source { frame_width_px_max: 640, allow, ..Source::new(url) };
     for _ in 0..kills {
         let began = Instant::now();
         let spec = PortSpec::new(&program, PORT_MESSAGE_BYTES_MAX);

@@ -3,6 +3,7 @@
 //!   GStreamer's error ─▶ [fault] ─▶ the source's: `Report::Failed`, tried again for ever
 //!                           └─▶ ours: the port ends with it, and is parked if it does so too often
 
+use crate::address::Kind;
 use gstreamer as gst;
 use gstreamer::glib;
 use protocol::camera::{Source, SourceFault};
@@ -41,8 +42,8 @@ impl Fault {
         let detail = reason.map_or_else(|| said.to_owned(), |reason| format!("{said} {reason}"));
         match classify(error, debug, decodes) {
             Some(fault) => {
-                let is_file = source.url.starts_with("file:");
-                Self::Source(Trouble::new(source, fault, &format!("{} ({detail})", advice(fault, is_file))))
+                let advice = advice(fault, Kind::of(&source.url));
+                Self::Source(Trouble::new(source, fault, &format!("{advice} ({detail})")))
             }
             None => Self::Ours(redact(
                 &format!("the pipeline failed and not the camera; GST_DEBUG=3 on the node says more: {detail}"),
@@ -78,30 +79,34 @@ fn of_resource(kind: gst::ResourceError, text: &str) -> SourceFault {
         SourceFault::Refused
     } else if kind == ResourceError::NotFound || says(&["not found", "(404)"]) {
         SourceFault::NotFound
-    } else if says(&["timeout", "timed out"]) {
+    } else if says(&["timeout", "timed out", "any udp packets"]) {
         SourceFault::Silent
     } else if says(&["connection reset", "broken pipe", "connection closed", "end-of-file", "server closed"]) {
         SourceFault::Ended
     } else {
         match kind {
-            ResourceError::OpenRead | ResourceError::OpenReadWrite => SourceFault::Refused,
+            ResourceError::OpenRead | ResourceError::OpenReadWrite | ResourceError::Busy => SourceFault::Refused,
             ResourceError::Read | ResourceError::Write => SourceFault::Ended,
             _ => SourceFault::Unreadable,
         }
     }
 }
 
-fn advice(fault: SourceFault, is_file: bool) -> &'static str {
-    match (fault, is_file) {
-        (SourceFault::NotFound, true) => "there is no such file; check the path",
-        (SourceFault::Refused | SourceFault::Ended, true) => "the file cannot be read; check its permissions",
-        (SourceFault::Refused, false) => {
-            "no RTSP server answers there; check that the camera is on, its host name and its port"
+fn advice(fault: SourceFault, kind: Option<Kind>) -> &'static str {
+    match (fault, kind) {
+        (SourceFault::NotFound, Some(Kind::File)) => "there is no such file; check the path",
+        (SourceFault::Refused | SourceFault::Ended, Some(Kind::File)) => {
+            "the file cannot be read; check its permissions"
         }
-        (SourceFault::NotFound, false) => "the camera has no such stream; check the path in its manual",
+        (SourceFault::NotFound, Some(Kind::Device)) => "there is no such device; it is opened when it is plugged in",
+        (SourceFault::Refused, Some(Kind::Device)) => {
+            "the device cannot be opened; check that no other program uses it, and its permissions (group video)"
+        }
+        (SourceFault::Refused, _) => "no server answers there; check that the camera is on, its host name and its port",
+        (SourceFault::NotFound, _) => "the camera has no such stream; check the path in its manual",
         (SourceFault::Unauthorized, _) => "the camera wants another user name or password; check login_file",
         (SourceFault::Silent, _) => "no answer; check that the camera is alive and the network lets it through",
-        (SourceFault::Ended, false) => "the camera ended the stream; it is tried again",
+        (SourceFault::Ended, _) => "the camera ended the stream; it is tried again",
         (SourceFault::Forbidden, _) => "sources.allow does not allow that address",
         (SourceFault::Unreadable, _) => "this is no video that can be decoded; set the camera to H.264",
     }

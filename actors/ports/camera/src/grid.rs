@@ -17,6 +17,11 @@ pub struct Grid {
 impl Grid {
     pub fn new(frames_per_s: f32) -> Self {
         let step_us = if frames_per_s > 0.0 { (1e6 / f64::from(frames_per_s)).round() as i64 } else { 0 };
+        Self::every_us(step_us)
+    }
+
+    /// At most one frame in so many microseconds.
+    pub fn every_us(step_us: i64) -> Self {
         Self { step_us, next_us: None, last_us: 0, frame_us: None }
     }
 
@@ -28,8 +33,9 @@ impl Grid {
         let Some(next_us) = self.next_us else { return self.start(pts_us) };
         let passed_us = pts_us - self.last_us;
         self.last_us = pts_us;
-        // Times that run backwards, or over a gap, are of another stretch of the stream.
-        if passed_us <= 0 || passed_us > 2 * self.step_us.max(1_000_000) {
+        // Times that run backwards, or over a gap, are of another stretch of the stream. So is each frame of a source that
+        // is far slower than the grid, such as key frames alone.
+        if passed_us <= 0 || passed_us > 2 * self.step_us {
             return self.start(pts_us);
         }
         let frame_us = self.frame_us.map_or(passed_us, |frame_us| (7 * frame_us + passed_us) / 8);
@@ -45,6 +51,7 @@ impl Grid {
 
     fn start(&mut self, pts_us: i64) -> bool {
         self.last_us = pts_us;
+        self.frame_us = None;
         self.next_us = Some(pts_us + self.step_us);
         true
     }
@@ -82,6 +89,14 @@ mod tests {
     fn a_source_slower_than_asked_for_loses_nothing() {
         assert_eq!(passed(10.0, 15.0, &[]), 100);
         assert_eq!(passed(10.0, 10.0, &[]), 100);
+    }
+
+    #[test]
+    fn after_key_frames_alone_the_grid_begins_at_the_last_of_them() {
+        let mut grid = Grid::new(5.0);
+        assert!([0, 1_000_000, 2_000_000].into_iter().all(|key_us| grid.admits(key_us)));
+        let passed: Vec<_> = (1..10).filter(|i| grid.admits(2_000_000 + i * 66_667)).collect();
+        assert_eq!(passed, [3, 6, 9]);
     }
 
     #[test]

@@ -1,42 +1,52 @@
-//! The camera port: opens one camera, decodes it, and hands pictures to its node.
+//! The camera port: opens one camera, hands over what it sends, and as much of it decoded as its node asks for.
 //!
-//!   node ──Order::Open──▶ [main] ─▶ [session] watches the bus and the clock
-//!                                      │
-//!   rtspsrc ▸ depay ▸ parse ▸ decoder ▸ throttle ▸ scale ▸ appsink ─▶ [handover] ──Report::Frame──▶ node
-//!   filesrc ▸ parsebin ─────────┘
+//!   node ──Order──▶ [main] ─▶ [session] watches everything      ┌─▶ gearbox ─▶ decoder ▸ throttle ▸ scale ─┐
+//!                                                               │    (passthrough, idle, awake)            ▼
+//!   rtspsrc, filesrc, souphttpsrc, v4l2src, … ▸ parse ─▶ [intake] ──Format, Unit, Size──▶ [outbox] ──Report──▶ node
 //!
 //! A process of its own, because GStreamer is C: what aborts or hangs here costs a restart of this program and
 //! nothing else. A source that fails is told as `Report::Failed`, and then the program ends in good order.
 
+pub mod address;
 pub mod anchor;
+mod batch;
+pub mod bell;
+mod decoder;
 pub mod fault;
+mod format;
+mod frames;
+mod gearbox;
+mod gears;
 pub mod grid;
 pub mod gstlog;
-pub mod handover;
+mod intake;
+mod knock;
+mod lossy;
+mod marks;
+mod outbox;
 pub mod parts;
-pub mod pipeline;
+mod pixels;
+mod scaling;
 pub mod session;
-pub mod tap;
+mod source;
+mod watchdog;
 
 use anyhow::{Result, bail};
 use protocol::camera::Report;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Tells the node; an error means that the node is gone.
 pub type Tell = Arc<dyn Fn(Report) -> io::Result<()> + Send + Sync>;
 
-/// A session's ends towards its node. Cheap to clone.
+/// A session's mouth towards its node; its ear is the bell. Cheap to clone.
 #[derive(Clone)]
 pub struct Node {
     pub tell: Tell,
     /// Called while the session gets on, whatever its source does: a node ends a port that does not for long.
     pub gets_on: Arc<dyn Fn() + Send + Sync>,
-    /// Set when the session is to end.
-    pub stop: Arc<AtomicBool>,
 }
 
 /// Longer, and GStreamer has read all its plugins anew instead of its cache.

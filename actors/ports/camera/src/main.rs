@@ -1,15 +1,15 @@
 //! `watchtree-camera-port`: started by an edge node, one per camera. See the library for what it does.
 
 use anyhow::{Context, Result, bail};
-use protocol::camera::{Order, Report, Source};
+use protocol::camera::{Order, Report};
 use protocol::codec::{decode, encode};
 use protocol::limits::MESSAGE_BYTES_MAX;
 use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use supervision::port::child::{self, Listener, Speaker};
+use watchtree_camera_port::bell::{Bell, Wake, bell};
 use watchtree_camera_port::session::{self, End};
-use watchtree_camera_port::{Node, start_gstreamer};
+use watchtree_camera_port::{Node, gstlog, start_gstreamer};
 
 const PROGRAM: &str = "watchtree-camera-port";
 
@@ -34,22 +34,16 @@ fn serve(speaker: &Speaker, mut listener: Listener) -> Result<()> {
     let Order::Open(source) = decode::<Order, MESSAGE_BYTES_MAX>(&order).context("the node's order")? else {
         bail!("the node's first order opens no source");
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopping = stop.clone();
-    std::thread::Builder::new().name("listener".to_owned()).spawn(move || {
-        // Nothing follows the first order but the end of the session, in whichever way it comes.
-        let _ = listener.recv();
-        stopping.store(true, Ordering::Relaxed);
-    })?;
+    gstlog::hide(&source);
+    let (bell, wakes) = bell();
+    let ringing = bell.clone();
+    std::thread::Builder::new().name("listener".to_owned()).spawn(move || listen(listener, &ringing))?;
     // From here on there is always something to do, if only to look whether the camera still sends.
     speaker.idle(false);
     let (telling, working) = (speaker.clone(), speaker.clone());
     let tell = Arc::new(move |report| telling.send(&encode(&report)));
-    conclude(&source, &Node { tell, gets_on: Arc::new(move || working.progress()), stop })
-}
-
-fn conclude(source: &Source, node: &Node) -> Result<()> {
-    let last = match session::run(source, node)? {
+    let node = Node { tell, gets_on: Arc::new(move || working.progress()) };
+    let last = match session::run(&source, &node, &bell, &wakes)? {
         End::Stopped => return Ok(()),
         End::Played => Report::Ended,
         End::Failed(trouble) => {
@@ -58,6 +52,17 @@ fn conclude(source: &Source, node: &Node) -> Result<()> {
         }
     };
     (node.tell)(last).context("the node does not hear how it ended")
+}
+
+/// Nothing follows the first order but gears, and the end of the session in whichever way it comes.
+fn listen(mut listener: Listener, bell: &Bell) {
+    while let Ok(Some(order)) = listener.recv() {
+        match decode::<Order, MESSAGE_BYTES_MAX>(&order) {
+            Ok(Order::Gear(gear)) => bell.ring(Wake::Gear(gear)),
+            Ok(Order::Open(_)) | Err(_) => break,
+        }
+    }
+    bell.ring(Wake::Stop);
 }
 
 /// A port that lost one of its threads is worse than none: the node can start another.

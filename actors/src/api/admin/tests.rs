@@ -18,7 +18,7 @@ async fn a_long_record_is_sent_page_by_page_and_whole() {
     let (_, mut tx, _rx) = asked.accept_bi().await.expect("a stream").open().await.expect("says what it is");
     let answering = tokio::spawn(async move {
         let yard = "yard".parse().expect("a name");
-        record(&store, yard, None, 10, 1100, Version::FABRIC, &mut tx).await.expect("it is read");
+        record(&store, yard, None, 10, 1100, Version::EDGE, &mut tx).await.expect("it is read");
         tx.finish().expect("it is read");
         tx
     });

@@ -1,5 +1,8 @@
 //! Changed cells, and the areas they form.
 
+use super::mask;
+use config::watching::Polygon;
+
 /// A cell's side in pixels of the shrunk picture: about a hand's width of a person who fills a third of it.
 pub(super) const CELL_PX: usize = 8;
 
@@ -11,19 +14,34 @@ const CELL_PIXELS_MIN: u8 = 12;
 pub(super) struct Grid {
     columns: usize,
     counts: Vec<u8>,
+    /// For each cell; empty if nothing is masked.
+    masked: Vec<bool>,
+    /// Cells that are not masked.
+    open: usize,
     picture_px: (usize, usize),
     /// Cells still to be visited, kept to spare an allocation a frame.
     ahead: Vec<usize>,
 }
 
 impl Grid {
-    pub(super) fn new(width_px: usize, height_px: usize) -> Self {
+    pub(super) fn new(width_px: usize, height_px: usize, masks: &[Polygon]) -> Self {
         let (columns, rows) = (width_px.div_ceil(CELL_PX), height_px.div_ceil(CELL_PX));
-        Self { columns, counts: vec![0; columns * rows], picture_px: (width_px, height_px), ahead: Vec::new() }
+        let (picture_px, counts) = ((width_px, height_px), vec![0; columns * rows]);
+        let masked = mask::masked(masks, CELL_PX, picture_px);
+        let open = counts.len() - masked.iter().filter(|masked| **masked).count();
+        Self { columns, counts, masked, open, picture_px, ahead: Vec::new() }
     }
 
+    /// Cells that may count.
     pub(super) fn len(&self) -> usize {
-        self.counts.len()
+        self.open
+    }
+
+    /// Forgets what was counted in masked cells.
+    pub(super) fn apply_masks(&mut self) {
+        for (count, _) in self.counts.iter_mut().zip(&self.masked).filter(|(_, masked)| **masked) {
+            *count = 0;
+        }
     }
 
     pub(super) fn clear(&mut self) {

@@ -1,13 +1,21 @@
 //! What the camera usually shows: one running average a pixel of the shrunk picture.
 
 use super::areas::{CELL_PX, Grid};
+use std::time::Duration;
 
-/// The average moves by 1/32 of the difference: settled after some 6 s at five frames a second.
+/// The average moves by 1/32 of the difference, of frames that are [`PACE`] apart: settled after some 6 s.
 const USUAL_SHIFT: u32 = 5;
 
 /// Where something differs it moves by 1/512: who stands still for a minute is still seen, and a bench that
 /// was put there belongs to the picture after some minutes.
 const MOVING_SHIFT: u32 = 9;
+
+/// Of frames twice as far apart, each moves the average by twice as much; of those half as far, by half.
+pub(super) const PACE: Duration = Duration::from_millis(200);
+
+/// Never more than half of the difference, and no less than a slow average can be told of.
+const USUAL_SHIFTS: [u32; 2] = [1, 8];
+const MOVING_SHIFTS: [u32; 2] = [5, 12];
 
 /// While learning it moves by half.
 const LEARN_SHIFT: u32 = 1;
@@ -56,9 +64,10 @@ impl Background {
         });
     }
 
-    /// Counts in each cell the pixels that differ, and lets the average follow.
-    pub(super) fn compare(&mut self, y: &[u8], full_width: usize, threshold: u8, grid: &mut Grid) {
+    /// Counts in each cell the pixels that differ, and lets the average follow. `after`: since the last frame.
+    pub(super) fn compare(&mut self, y: &[u8], full_width: usize, threshold: u8, after: Duration, grid: &mut Grid) {
         let threshold = i32::from(threshold) << 8;
+        let [usual_shift, moving_shift] = shifts(after);
         grid.clear();
         self.each_row(y, full_width, |row_index, average, row| {
             let counts = grid.row_mut(row_index);
@@ -67,7 +76,7 @@ impl Background {
                 for (average, sum) in averages.iter_mut().zip(sums) {
                     let off = i32::from(*sum << 6) - i32::from(*average);
                     let differs = off.abs() > threshold;
-                    let shift = if differs { MOVING_SHIFT } else { USUAL_SHIFT };
+                    let shift = if differs { moving_shift } else { usual_shift };
                     *average = (i32::from(*average) + (off >> shift)) as u16;
                     differing += u8::from(differs);
                 }
@@ -93,5 +102,26 @@ impl Background {
             }
             each(index, average, &self.row);
         }
+    }
+}
+
+/// How much less than the whole difference the average moves, usually and where something differs.
+fn shifts(after: Duration) -> [u32; 2] {
+    // Two of the same moment, as a replayed frame is, are as of a fast camera.
+    let doublings = (after.as_secs_f32() / PACE.as_secs_f32()).max(0.01).log2().round() as i32;
+    let shift = |at_pace: u32, [min, max]: [u32; 2]| at_pace.saturating_add_signed(-doublings).clamp(min, max);
+    [shift(USUAL_SHIFT, USUAL_SHIFTS), shift(MOVING_SHIFT, MOVING_SHIFTS)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_farther_apart_count_for_more() {
+        let at = |ms| shifts(Duration::from_millis(ms));
+        assert_eq!(at(200), [USUAL_SHIFT, MOVING_SHIFT]);
+        assert_eq!([at(100), at(400), at(4000)], [[6, 10], [4, 8], [1, 5]]);
+        assert_eq!([at(0), at(3_600_000)], [[8, 12], [1, 5]], "there are limits");
     }
 }

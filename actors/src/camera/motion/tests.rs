@@ -15,6 +15,9 @@ type Patch = [usize; 4];
 struct Scene {
     motion: Motion,
     random: u64,
+    /// Between two frames, and when the last one was.
+    pace: Duration,
+    at: Duration,
     noise: i32,
     light: i32,
     size: (usize, usize),
@@ -22,7 +25,12 @@ struct Scene {
 
 impl Scene {
     fn new(noise: i32) -> Self {
-        Self { motion: Motion::new(SETTINGS), random: 1, noise, light: 0, size: (WIDTH, HEIGHT) }
+        Self::masked(noise, Vec::new())
+    }
+
+    fn masked(noise: i32, masks: Vec<Polygon>) -> Self {
+        let (motion, at) = (Motion::new(SETTINGS, masks), Duration::ZERO);
+        Self { motion, random: 1, pace: PACE, at, noise, light: 0, size: (WIDTH, HEIGHT) }
     }
 
     /// One that has learnt its background.
@@ -59,7 +67,8 @@ impl Scene {
 
     fn see(&mut self, patches: &[Patch]) -> MotionVerdict {
         let picture = self.picture(patches);
-        self.motion.judge(self.size.0, self.size.1, &picture)
+        self.at += self.pace;
+        self.motion.judge(self.at, self.size.0, self.size.1, &picture)
     }
 
     /// So many frames; how many of them moved.
@@ -139,6 +148,57 @@ fn a_change_of_light_is_learnt_and_motion_is_found_after_it() {
 }
 
 #[test]
+fn key_frames_seconds_apart_are_judged_like_those_of_an_awake_camera() {
+    let mut scene = Scene::settled();
+    for pace_s in [2, 4, 10] {
+        scene.pace = Duration::from_secs(pace_s);
+        assert_eq!(scene.watch(50, &[]), 0, "every {pace_s} s");
+        assert!(scene.see(&[PERSON]).moving);
+        assert_eq!(scene.watch(10, &[]), 0, "it has left no ghost");
+    }
+}
+
+#[test]
+fn light_that_changes_slowly_is_no_motion_however_seldom_it_is_seen() {
+    for (pace_ms, frames) in [(200, 3000), (4000, 150)] {
+        let mut scene = Scene::settled();
+        scene.pace = Duration::from_millis(pace_ms);
+        let mut moving = 0;
+        for frame in 0..frames {
+            // Ten minutes from the dark to the light.
+            scene.light = -50 + 100 * frame / frames;
+            moving += usize::from(scene.see(&[]).moving);
+        }
+        assert_eq!(moving, 0, "every {pace_ms} ms");
+    }
+}
+
+#[test]
+fn a_group_of_pictures_that_is_replayed_is_judged_as_it_was() {
+    let mut scene = Scene::settled();
+    scene.pace = Duration::from_secs(4);
+    assert_eq!(scene.watch(5, &[]), 0);
+    // Woken in the middle: the key frame again, and all that came after it.
+    (scene.at, scene.pace) = (scene.at - PACE, PACE);
+    assert_eq!(scene.watch(6, &[]), 0);
+    assert_eq!(scene.watch(6, &[PERSON]), 6);
+}
+
+#[test]
+fn nothing_in_a_mask_moves() {
+    let masks = || vec![Polygon(vec![[0.0, 0.0], [0.6, 0.0], [0.6, 1.0], [0.0, 1.0]])];
+    let mut scene = Scene::masked(6, masks());
+    scene.watch(10, &[]);
+    assert_eq!(scene.watch(10, &[PERSON]), 0);
+    assert!(scene.see(&[[500, 100, 560, 250]]).moving);
+    // Half of the rest is a change of light there, however little it is of the whole.
+    assert!(scene.see(&[[384, 0, 640, 300]]).learning);
+    let mut blind = Scene::masked(6, vec![Polygon(vec![[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])]);
+    blind.watch(10, &[]);
+    assert_eq!(blind.watch(10, &[[0, 0, 640, 360]]), 0);
+}
+
+#[test]
 fn a_picture_that_never_settles_is_motion() {
     let mut scene = Scene::settled();
     let mut moving = 0;
@@ -162,7 +222,7 @@ fn another_size_is_learnt_anew() {
 fn a_broken_picture_says_nothing() {
     let mut scene = Scene::settled();
     for (width, height, bytes) in [(0, 0, 0), (640, 360, 100), (0, 360, 5), (usize::MAX, 2, 5)] {
-        let verdict = scene.motion.judge(width, height, &vec![0; bytes]);
+        let verdict = scene.motion.judge(PACE, width, height, &vec![0; bytes]);
         assert!(verdict.learning && !verdict.moving);
     }
     assert!(scene.see(&[PERSON]).moving);
@@ -175,7 +235,7 @@ proptest! {
     fn any_picture_of_any_size_gets_a_sound_verdict(
         width in 1..900usize, height in 1..200usize, threshold: u8, cells_min in 0..9u32, seed: u64,
     ) {
-        let mut motion = Motion::new(MotionSettings { threshold, cells_min });
+        let mut motion = Motion::new(MotionSettings { threshold, cells_min }, Vec::new());
         let mut random = seed | 1;
         let mut picture = vec![0u8; width * height];
         for frame in 0..12 {
@@ -184,7 +244,7 @@ proptest! {
                 random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 *pixel = (random >> 56) as u8;
             }
-            let verdict = motion.judge(width, height, &picture);
+            let verdict = motion.judge(PACE * frame as u32, width, height, &picture);
             prop_assert_eq!(verdict.moving, !verdict.areas.is_empty());
             prop_assert_eq!(verdict.moving, verdict.cells > 0);
             for [x0, y0, x1, y1] in verdict.areas {
@@ -194,7 +254,7 @@ proptest! {
         // The same picture again and again is no motion, once it was learnt or has settled.
         motion.size = (0, 0);
         for _ in 0..12 {
-            prop_assert!(!motion.judge(width, height, &picture).moving);
+            prop_assert!(!motion.judge(PACE, width, height, &picture).moving);
         }
     }
 }
@@ -208,7 +268,7 @@ fn what_a_frame_costs() {
         let mut costs_us = Vec::new();
         for frame in 0..800 {
             let began = Instant::now();
-            let verdict = scene.motion.judge(width, height, &pictures[frame % pictures.len()]);
+            let verdict = scene.motion.judge(PACE * frame as u32, width, height, &pictures[frame % pictures.len()]);
             costs_us.push(began.elapsed().as_micros());
             std::hint::black_box(verdict);
         }

@@ -15,8 +15,8 @@
 use super::open::OpenEvents;
 use super::spool::{BySeverity, Span, Spool};
 use crate::events::disk::{self, FileError};
-use protocol::codec::{decode, encode};
-use protocol::limits::{MESSAGE_BYTES_MAX, TEXT_CHARS_MAX, short_text};
+use protocol::codec::{self, decode, decode_record, encode, encode_record};
+use protocol::limits::{EVENT_ZONES_MAX, MESSAGE_BYTES_MAX, TEXT_CHARS_MAX, ZONE_CHARS_MAX, short};
 use protocol::{CameraId, Entry, Epoch, Event, Evidence, Timestamp};
 use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -33,10 +33,12 @@ const SPOOL_BYTES_MAX: usize = 512;
 
 /// A chunk and its key fill four of redb's pages: one write instead of a dozen.
 const CHUNK_BYTES: usize = 16_000;
-/// No chunk is longer: a single entry has three texts of 300 characters at most.
+/// No chunk is longer: a single entry has three texts of 300 characters and sixteen of 48 at most.
 const CHUNK_BYTES_MAX: usize = 2 * CHUNK_BYTES;
 /// An entry beside its texts, at most.
-const ENTRY_BYTES: usize = 160;
+const ENTRY_BYTES: usize = 192;
+/// By so much at most an entry of before version 4 of the transport grows when it is read.
+const GREW_BYTES: usize = 8;
 /// What `next` returns at once: fits a message with its frame. The rest comes with the next call.
 const NEXT_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 1024;
 /// Acknowledged entries that stay in the file until this many can go at once.
@@ -310,7 +312,14 @@ impl OutboxFile {
             if bytes > NEXT_BYTES_MAX {
                 break;
             }
-            entries.extend(decode_chunk(chunk.value())?.into_iter().filter(|entry| entry.seq > after));
+            let some = decode_chunk(chunk.value())?;
+            if chunk.value().first() == Some(&codec::VERSION) {
+                bytes += some.len() * GREW_BYTES;
+                if bytes > NEXT_BYTES_MAX && !entries.is_empty() {
+                    break;
+                }
+            }
+            entries.extend(some.into_iter().filter(|entry| entry.seq > after));
         }
         Ok(entries)
     }
@@ -355,9 +364,10 @@ fn chunk_entries(entries: &[Entry]) -> usize {
 fn text_bytes(event: &Event) -> usize {
     let evidence = match &event.evidence {
         Evidence::Model { model, node } => model.len() + node.len(),
+        Evidence::Blind { reason } => reason.len(),
         Evidence::Motion | Evidence::Dropped { .. } => 0,
     };
-    event.label.len() + evidence
+    event.label.len() + evidence + event.zones.iter().map(|zone| zone.len() + 1).sum::<usize>()
 }
 
 fn put_mark(write: &WriteTransaction, mark: &Mark) -> Result<(), FileError> {
@@ -366,29 +376,36 @@ fn put_mark(write: &WriteTransaction, mark: &Mark) -> Result<(), FileError> {
 }
 
 pub(super) fn encode_chunk(entries: &[Entry]) -> Vec<u8> {
-    encode(&entries)
+    encode_record(&entries.to_vec())
 }
 
 pub(super) fn decode_chunk(bytes: &[u8]) -> Result<Vec<Entry>, FileError> {
-    Ok(decode::<_, CHUNK_BYTES_MAX>(bytes)?)
+    Ok(decode_record::<_, CHUNK_BYTES_MAX>(bytes)?)
 }
 
 /// Texts cut to their limit, numbers that are none made 0: an entry that fits no message, or that the
 /// relay refuses, would hold up all behind it for ever.
 pub(super) fn fitting(mut event: Event) -> Event {
-    cut(&mut event.label);
-    for number in event.area.iter_mut().chain([&mut event.score]).filter(|number| !number.is_finite()) {
+    cut(&mut event.label, TEXT_CHARS_MAX);
+    let scores = [&mut event.score, &mut event.top_score];
+    for number in event.area.iter_mut().chain(scores).filter(|number| !number.is_finite()) {
         *number = 0.0;
     }
-    if let Evidence::Model { model, node } = &mut event.evidence {
-        cut(model);
-        cut(node);
+    match &mut event.evidence {
+        Evidence::Model { model, node } => {
+            cut(model, TEXT_CHARS_MAX);
+            cut(node, TEXT_CHARS_MAX);
+        }
+        Evidence::Blind { reason } => cut(reason, TEXT_CHARS_MAX),
+        Evidence::Motion | Evidence::Dropped { .. } => {}
     }
+    event.zones.truncate(EVENT_ZONES_MAX);
+    event.zones.iter_mut().for_each(|zone| cut(zone, ZONE_CHARS_MAX));
     event
 }
 
-fn cut(text: &mut String) {
-    if text.chars().count() > TEXT_CHARS_MAX {
-        *text = short_text(text);
+fn cut(text: &mut String, chars_max: usize) {
+    if text.chars().nth(chars_max).is_some() {
+        *text = short(text, chars_max);
     }
 }

@@ -4,14 +4,14 @@
 //! of the tracks in all pictures, so memory has room for all.
 
 use crate::events::disk::FileError;
-use protocol::codec::{decode, encode};
+use protocol::codec::{decode_record, encode_record};
 use protocol::{CameraId, Entry, Event, EventId, Phase};
 use redb::{ReadTransaction, TableDefinition, WriteTransaction};
 use std::collections::BTreeMap;
 
 const OPEN: TableDefinition<(&str, u128), &[u8]> = TableDefinition::new("open");
 
-/// Three texts of 300 characters and the numbers around them.
+/// Three texts of 300 characters, sixteen of 48, and the numbers around them.
 const EVENT_BYTES_MAX: usize = 8 * 1024;
 
 type Key = (CameraId, EventId);
@@ -28,7 +28,7 @@ impl OpenEvents {
     pub fn load(read: &ReadTransaction) -> Result<Self, FileError> {
         let mut open = Self::default();
         for row in read.open_table(OPEN)?.range::<(&str, u128)>(..)? {
-            let event: Event = decode::<_, EVENT_BYTES_MAX>(row?.1.value())?;
+            let event: Event = decode_record::<_, EVENT_BYTES_MAX>(row?.1.value())?;
             let key = (event.camera.clone(), event.id);
             open.saved.insert(key.clone(), 0);
             open.now.insert(key, (0, event));
@@ -52,7 +52,7 @@ impl OpenEvents {
         }
         for (key, (seq, event)) in &self.now {
             if self.saved.get(key) != Some(seq) {
-                table.insert((key.0.as_str(), key.1.0), encode(event).as_slice())?;
+                table.insert((key.0.as_str(), key.1.0), encode_record(event).as_slice())?;
             }
         }
         self.saved = self.now.iter().map(|(key, (seq, _))| (key.clone(), *seq)).collect();

@@ -167,9 +167,13 @@ fn report(severity: Severity, untold: Untold) -> Event {
         label: DROPPED_LABEL.to_owned(),
         evidence: Evidence::Dropped { entries: untold.entries, severity },
         score: 0.0,
+        top_score: 0.0,
         area: [0.0; 4],
         begin: untold.oldest,
         end: untold.newest,
         reason: None,
+        zones: Vec::new(),
+        has_clip: false,
+        has_snapshot: false,
     }
 }

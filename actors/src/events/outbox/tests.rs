@@ -2,6 +2,7 @@
 
 mod full;
 mod list;
+mod old;
 
 use super::file::OutboxFile;
 use super::*;
@@ -91,6 +92,7 @@ async fn the_longest_entries_still_fit_a_message() {
     let endless = "\u{10348}".repeat(100_000);
     let mut longest = event(0, 1, 0, Phase::Start);
     longest.label = endless.clone();
+    longest.zones = vec![endless.clone(); 100];
     longest.evidence = Evidence::Model { model: endless.clone(), node: endless };
     let mut pushes = Vec::new();
     for _ in 0..200 {

@@ -3,16 +3,20 @@
 //!   marks   (tenant, edge, epoch)       → Mark            everything through it is on the record
 //!   log     (tenant, edge, epoch, seq)  → Entry           as it came
 //!   events  (tenant, event id)          → RecordedEvent   newest revision; ids sort by begin
+//!   spells  (tenant, edge, camera, event id)              which of them say that nobody looked; not in a file of before
 //!
-//! All three change in one transaction or not at all. Every key begins with the tenant: a read that is
+//! All change in one transaction or not at all. Every key begins with the tenant: a read that is
 //! given one cannot meet another's rows.
 
 use crate::events::disk::{self, FileError};
+use crate::events::timeline::Spell;
 use protocol::admin::{EventFilter, RecordedEvent};
-use protocol::codec::{decode, encode};
+use protocol::codec::{decode, decode_record, encode, encode_record};
 use protocol::limits::MESSAGE_BYTES_MAX;
-use protocol::{Entry, Epoch, EventId, Identity, NodeName, TenantId, Timestamp};
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use protocol::{CameraId, Entry, Epoch, EventId, Identity, NodeName, TenantId, Timestamp};
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction,
+};
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
 use std::path::Path;
@@ -22,10 +26,12 @@ use supervision::Failure;
 type LogKey = (&'static str, &'static str, u64, u64);
 type MarkKey = (&'static str, &'static str, u64);
 type EventKey = (&'static str, u128);
+type SpellKey = (&'static str, &'static str, &'static str, u128);
 
 const LOG: TableDefinition<LogKey, &[u8]> = TableDefinition::new("log");
 const MARKS: TableDefinition<MarkKey, &[u8]> = TableDefinition::new("marks");
 const EVENTS: TableDefinition<EventKey, &[u8]> = TableDefinition::new("events");
+const SPELLS: TableDefinition<SpellKey, ()> = TableDefinition::new("spells");
 
 /// Events of one page, unless fewer are asked for.
 const PAGE_EVENTS_DEFAULT: u32 = 100;
@@ -33,6 +39,10 @@ const PAGE_EVENTS_DEFAULT: u32 = 100;
 const PAGE_EVENTS_MAX: u32 = 1000;
 /// Rows looked at for one page, whatever the filter finds. Then the page ends with a cursor.
 pub(super) const PAGE_ROWS_MAX: usize = 50_000;
+/// Times in which nobody looked, for one question.
+const SPELLS_MAX: usize = 2000;
+/// So many in a row that were over before a moment: the ones before them were too.
+const OVER_BEFORE: usize = 8;
 /// Entries of the raw record at once. The rest is asked for after the last of them.
 const RECORD_ENTRIES_MAX: u32 = 10_000;
 
@@ -42,6 +52,17 @@ struct Mark {
     through: u64,
     /// How many outboxes this edge had before: the highest is the one in use.
     order: u32,
+}
+
+/// Times in which nobody looked at one camera, on the record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spells {
+    /// Those that reach into the span asked for, oldest first.
+    pub spells: Vec<Spell>,
+    /// The begin of the oldest of all: what is known of this camera begins there.
+    pub since: Option<Timestamp>,
+    /// There are more, and these are complete up to here.
+    pub next: Option<Timestamp>,
 }
 
 /// One page of events, oldest first.
@@ -175,12 +196,89 @@ impl StoreFile {
                 break;
             }
             let (key, entry) = row?;
-            match decode::<_, MESSAGE_BYTES_MAX>(entry.value()) {
+            match decode_record::<_, MESSAGE_BYTES_MAX>(entry.value()) {
                 Ok(entry) => entries.push(entry),
                 Err(error) => unreadable.skip(u128::from(key.value().3), &error.into()),
             }
         }
         Ok(entries)
+    }
+
+    /// Cameras of this edge of which the record tells when nobody looked.
+    pub fn watched(&self, (tenant, edge): (&TenantId, &NodeName), most: usize) -> Result<Vec<CameraId>, FileError> {
+        let read = self.read()?;
+        let Some(table) = spells_of(&read)? else { return Ok(Vec::new()) };
+        let (tenant, edge) = (tenant.as_str(), edge.as_str());
+        let (mut cameras, mut after) = (Vec::<CameraId>::new(), String::new());
+        while cameras.len() < most {
+            let first = Bound::Excluded((tenant, edge, after.as_str(), u128::MAX));
+            // After the longest name there is.
+            let Some(row) = table.range((first, Bound::Unbounded))?.next().transpose()? else { break };
+            let (of_tenant, of_edge, camera, _) = row.0.value();
+            if (of_tenant, of_edge) != (tenant, edge) {
+                break;
+            }
+            let camera = camera.to_owned();
+            cameras.extend(camera.parse().ok());
+            after = camera;
+        }
+        Ok(cameras)
+    }
+
+    /// When nobody looked at this camera between the two.
+    pub fn spells(
+        &self,
+        (tenant, edge): (&TenantId, &NodeName),
+        camera: &CameraId,
+        (from, to): (Timestamp, Timestamp),
+    ) -> Result<Spells, FileError> {
+        let read = self.read()?;
+        let none = || Spells { spells: Vec::new(), since: None, next: None };
+        let Some(table) = spells_of(&read)? else { return Ok(none()) };
+        let events = read.open_table(EVENTS)?;
+        let key = |id| (tenant.as_str(), edge.as_str(), camera.as_str(), id);
+        let spell = |id: u128| -> Result<Option<Spell>, FileError> {
+            let event = events.get((tenant.as_str(), id))?.map(|event| decode_event(event.value()));
+            // One that cannot be read is told of where events are listed.
+            Ok(event.and_then(Result::ok).and_then(|recorded| Spell::of(&recorded.event)))
+        };
+        let Some(oldest) = table.range(key(u128::MIN)..=key(u128::MAX))?.next().transpose()? else { return Ok(none()) };
+        let since = spell(oldest.0.value().3)?.map(|spell| spell.begin);
+        let (mut spells, mut over) = (Vec::new(), 0);
+        // They follow each other: when several in a row were over before, so were those before these.
+        for row in table.range(key(u128::MIN)..key(first_id(from)))?.rev().take(SPELLS_MAX) {
+            let Some(found) = spell(row?.0.value().3)? else { continue };
+            let reaches = found.end.is_none_or(|end| end > from);
+            over = if reaches { 0 } else { over + 1 };
+            if reaches {
+                spells.push(found);
+            } else if over == OVER_BEFORE {
+                break;
+            }
+        }
+        spells.reverse();
+        let mut next = None;
+        for row in table.range(key(first_id(from))..=key(last_id(to)))? {
+            let id = row?.0.value().3;
+            let Some(found) = spell(id)? else { continue };
+            if spells.len() >= SPELLS_MAX {
+                next = Some(found.begin.max(from));
+                break;
+            }
+            spells.push(found);
+        }
+        Ok(Spells { spells, since, next })
+    }
+
+    /// When this edge's outbox took the newest entry of its that is on the record.
+    pub fn heard(&self, (tenant, edge): (&TenantId, &NodeName)) -> Result<Option<Timestamp>, FileError> {
+        let read = self.read()?;
+        let (tenant, edge) = (tenant.as_str(), edge.as_str());
+        let Some(epoch) = epoch_in_use(&read.open_table(MARKS)?, tenant, edge)? else { return Ok(None) };
+        let log = read.open_table(LOG)?;
+        let newest = log.range((tenant, edge, epoch.0, u64::MIN)..=(tenant, edge, epoch.0, u64::MAX))?.next_back();
+        let entry = newest.transpose()?.map(|(_, entry)| decode_record::<Entry, MESSAGE_BYTES_MAX>(entry.value()));
+        Ok(entry.and_then(Result::ok).map(|entry| entry.accepted))
     }
 
     fn read(&self) -> Result<ReadTransaction, FileError> {
@@ -192,12 +290,13 @@ struct Tables<'w> {
     log: Table<'w, LogKey, &'static [u8]>,
     marks: Table<'w, MarkKey, &'static [u8]>,
     events: Table<'w, EventKey, &'static [u8]>,
+    spells: Table<'w, SpellKey, ()>,
 }
 
 impl<'w> Tables<'w> {
     fn of(write: &'w WriteTransaction) -> Result<Self, FileError> {
         let (log, marks) = (write.open_table(LOG)?, write.open_table(MARKS)?);
-        Ok(Self { log, marks, events: write.open_table(EVENTS)? })
+        Ok(Self { log, marks, events: write.open_table(EVENTS)?, spells: write.open_table(SPELLS)? })
     }
 
     /// Entries of one epoch; returns its new mark.
@@ -221,7 +320,7 @@ impl<'w> Tables<'w> {
                 done.duplicates += 1;
                 continue;
             }
-            self.log.insert((tenant, name, epoch.0, entry.seq), encode(entry).as_slice())?;
+            self.log.insert((tenant, name, epoch.0, entry.seq), encode_record(entry).as_slice())?;
             done.news.extend(self.revise(edge, entry)?);
             done.entries += 1;
             mark.through = entry.seq;
@@ -254,8 +353,20 @@ impl<'w> Tables<'w> {
             seq: entry.seq,
             event: entry.event.clone(),
         };
-        self.events.insert(key, encode(&recorded).as_slice())?;
+        self.events.insert(key, encode_record(&recorded).as_slice())?;
+        if entry.event.tells_of_coverage() {
+            self.spells.insert((key.0, edge.name.as_str(), entry.event.camera.as_str(), key.1), ())?;
+        }
         Ok(Some(recorded))
+    }
+}
+
+/// `None` in a file in which nobody has said yet that nobody looked.
+fn spells_of(read: &ReadTransaction) -> Result<Option<ReadOnlyTable<SpellKey, ()>>, FileError> {
+    match read.open_table(SPELLS) {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -344,5 +455,5 @@ fn decode_mark(bytes: &[u8]) -> Result<Mark, FileError> {
 }
 
 fn decode_event(bytes: &[u8]) -> Result<RecordedEvent, FileError> {
-    Ok(decode::<_, MESSAGE_BYTES_MAX>(bytes)?)
+    Ok(decode_record::<_, MESSAGE_BYTES_MAX>(bytes)?)
 }

@@ -1,5 +1,7 @@
 //! The record against lists, and through its handle.
 
+mod old;
+
 use super::file::PAGE_ROWS_MAX;
 use super::*;
 use crate::events::testing::{SmallDisk, becomes, camera_id, edge, entry, event, run};

@@ -9,7 +9,7 @@ use super::refuse;
 use crate::fabric::directory;
 use crate::fabric::echo::{Echo, Pong};
 use crate::fabric::facts::{Outcome, SOFTWARE};
-use crate::fabric::peers::{Call, Peers};
+use crate::fabric::peers::{Call, Peers, Sheets};
 use crate::fabric::refusals;
 use crate::fabric::site::Site;
 use crate::fleet::{Fleet, board};
@@ -214,6 +214,7 @@ struct Out {
 enum Reply {
     Snapshot(oneshot::Sender<NodeSnapshot>),
     Failures(oneshot::Sender<(Vec<FailureRecord>, u32)>),
+    Cameras(oneshot::Sender<Sheets>),
     /// Has room for what is told first and for the end of what was under way.
     Steer {
         reply: mpsc::Sender<Outcome>,
@@ -229,6 +230,11 @@ impl Out {
             Call::Snapshot { path, reply } => (Down::Snapshot { call: number, path }, Reply::Snapshot(reply)),
             Call::Failures { path, limit, reply } => {
                 (Down::Failures { call: number, path, limit }, Reply::Failures(reply))
+            }
+            Call::Cameras { camera, reply } => (Down::Cameras { call: number, camera }, Reply::Cameras(reply)),
+            Call::ChangeCamera { camera, change, by, reply } => {
+                let message = Down::ChangeCamera { call: number, camera, change, by };
+                (message, Reply::Steer { reply, is_told: false })
             }
             Call::Steer { path, act, by, reply } => {
                 (Down::Steer { call: number, path, act, by }, Reply::Steer { reply, is_told: false })
@@ -248,7 +254,11 @@ impl Out {
 
     /// Whoever asked may be gone. An answer to no call, or of another kind than its call, is nobody's.
     fn answered(&mut self, answer: Up) {
-        let (Up::Snapshot { call, .. } | Up::Failures { call, .. } | Up::Steered { call, .. }) = &answer else {
+        let (Up::Snapshot { call, .. }
+        | Up::Failures { call, .. }
+        | Up::Steered { call, .. }
+        | Up::Cameras { call, .. }) = &answer
+        else {
             return;
         };
         match (self.waiting.remove(call), answer) {
@@ -256,6 +266,7 @@ impl Out {
             (Some(Reply::Failures(reply)), Up::Failures { failures, omitted, .. }) => {
                 drop(reply.send((failures, omitted)));
             }
+            (Some(Reply::Cameras(reply)), Up::Cameras { cameras, omitted, .. }) => drop(reply.send((cameras, omitted))),
             (Some(Reply::Steer { reply, is_told }), Up::Steered { call, result }) => {
                 let goes_on = !is_told && result.as_ref().is_ok_and(|told| !told.done);
                 // A peer that tells more than these two is no longer listened to.

@@ -1,7 +1,10 @@
 //! Who speaks for a link, and who steers over it.
 
+use super::answers::{THROUGH_ITS_RELAY, refused};
 use super::*;
 use crate::fabric::testing::Pair;
+use protocol::roles::{self, Listed};
+use protocol::{Act, Identity};
 
 fn published(link: &Link) -> Option<usize> {
     link.connections().borrow().as_ref().map(Connection::id)

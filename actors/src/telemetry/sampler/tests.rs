@@ -15,7 +15,7 @@ fn sampler(pair: &Pair) -> Sampler {
 async fn cameras_are_told_with_what_they_saw_since_the_last_message() {
     let pair = Pair::new();
     let sampler = sampler(&pair);
-    let (door, mut told) = (&sampler.facts.coverage.iter().next().expect("the door").1, Told::new());
+    let (door, mut told) = (sampler.facts.coverage.iter().next().expect("the door").1, Told::new());
     (0..10).for_each(|_| door.judged());
     let at = told.at + Duration::from_secs(2);
     let cameras = told.cameras(&sampler.facts.coverage, at);

@@ -23,6 +23,22 @@ impl Area {
         is_box.then(|| Self { x0: x0 / height, y0: y0 / height, x1: x1 / height, y1: y1 / height })
     }
 
+    /// From fractions of the frame, whose width is so many times its height.
+    pub(super) fn from_fractions([x0, y0, x1, y1]: [f32; 4], aspect: f32) -> Self {
+        Self { x0: x0 * aspect, y0, x1: x1 * aspect, y1 }
+    }
+
+    /// The part inside of the frame, as fractions of it.
+    pub(super) fn fractions(self, aspect: f32) -> [f32; 4] {
+        [self.x0 / aspect, self.y0, self.x1 / aspect, self.y1].map(|side| side.clamp(0.0, 1.0))
+    }
+
+    /// The part inside of the frame, if there is one.
+    pub(super) fn clipped(self, aspect: f32) -> Option<Self> {
+        let inside = Self::from_fractions(self.fractions(aspect), aspect);
+        (inside.surface() > 0.0).then_some(inside)
+    }
+
     pub(super) fn centre(self) -> [f32; 2] {
         [(self.x0 + self.x1) / 2.0, (self.y0 + self.y1) / 2.0]
     }
@@ -43,10 +59,23 @@ impl Area {
         ratio(self.intersection(other), self.surface().min(other.surface()))
     }
 
+    /// How much of it lies inside the other.
+    pub(super) fn share_inside(self, other: Self) -> f32 {
+        ratio(self.intersection(other), self.surface())
+    }
+
     /// Between the centres.
     pub(super) fn distance(self, other: Self) -> f32 {
         let ([ax, ay], [bx, by]) = (self.centre(), other.centre());
         (ax - bx).hypot(ay - by)
+    }
+
+    /// From its centre to the nearest point on the way from one centre to another.
+    pub(super) fn distance_to_way(self, from: Self, to: Self) -> f32 {
+        let ([x, y], [fx, fy], [tx, ty]) = (self.centre(), from.centre(), to.centre());
+        let (dx, dy) = (tx - fx, ty - fy);
+        let part = ratio((x - fx) * dx + (y - fy) * dy, dx * dx + dy * dy).clamp(0.0, 1.0);
+        (x - fx - part * dx).hypot(y - fy - part * dy)
     }
 
     /// The side of a square as large.
@@ -84,6 +113,23 @@ mod tests {
         assert!((one.share_of_smaller(other) - 0.5).abs() < 1e-4);
         assert!((one.distance(other) - 0.1).abs() < 1e-4);
         assert!((one.size() - 0.2).abs() < 1e-4);
+    }
+
+    #[test]
+    fn the_way_between_two_places_is_near_to_what_lies_beside_it() {
+        let at = |x: f32, y: f32| area([x - 5.0, y - 5.0, x + 5.0, y + 5.0]);
+        let (from, to) = (at(20.0, 50.0), at(120.0, 50.0));
+        for (x, y, expected) in [(70.0, 70.0, 0.2), (20.0, 40.0, 0.1), (150.0, 50.0, 0.3), (10.0, 50.0, 0.1)] {
+            assert!((at(x, y).distance_to_way(from, to) - expected).abs() < 1e-4, "{x}, {y}");
+        }
+        assert!((at(70.0, 50.0).distance_to_way(from, from) - 0.5).abs() < 1e-4);
+    }
+
+    #[test]
+    fn what_sticks_out_of_the_frame_is_clipped() {
+        let inside = Area { x0: -1.0, y0: 0.5, x1: 1.0, y1: 2.0 }.clipped(2.0).expect("part of it is inside");
+        assert_eq!(inside, Area { x0: 0.0, y0: 0.5, x1: 1.0, y1: 1.0 });
+        assert_eq!(Area { x0: 2.1, y0: 0.5, x1: 3.0, y1: 2.0 }.clipped(2.0), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::TrackerSettings;
 use super::area::Area;
+use super::label::are_alike;
 use super::track::Track;
 use protocol::limits::DETECTIONS_MAX;
 use protocol::{Detection, Timestamp};
@@ -10,6 +11,8 @@ use protocol::{Detection, Timestamp};
 pub(super) struct Sighting<'a> {
     pub label: &'a str,
     pub score: f32,
+    /// Enough to start a track.
+    pub strong: bool,
     pub area: Area,
     /// x0, y0, x1, y1 as fractions of the frame.
     pub fractions: [f32; 4],
@@ -17,10 +20,15 @@ pub(super) struct Sighting<'a> {
 
 /// The detections worth a look, best first. Broken boxes and scores are ignored, as are those beyond
 /// `DETECTIONS_MAX`.
-pub(super) fn sightings(detections: &[Detection], width: u32, height: u32, score_min: f32) -> Vec<Sighting<'_>> {
+pub(super) fn sightings<'a>(
+    detections: &'a [Detection],
+    width: u32,
+    height: u32,
+    settings: &TrackerSettings,
+) -> Vec<Sighting<'a>> {
     let sighting = |detection: &'_ Detection| {
         // A score that is not a number compares as false.
-        let counts = detection.score >= score_min && detection.score.is_finite();
+        let counts = detection.score >= settings.score_weak_min && detection.score.is_finite();
         let area = Area::from_pixels(detection.area, width, height).filter(|_| counts)?;
         Some((detection.score.min(1.0), area))
     };
@@ -29,8 +37,9 @@ pub(super) fn sightings(detections: &[Detection], width: u32, height: u32, score
         .iter()
         .filter_map(|detection| {
             let (score, area) = sighting(detection)?;
-            let fractions = [area.x0 / aspect, area.y0, area.x1 / aspect, area.y1].map(|side| side.clamp(0.0, 1.0));
-            Some(Sighting { label: &detection.label, score, area, fractions })
+            let strong = score >= settings.score_min_of(&detection.label);
+            let fractions = area.fractions(aspect);
+            Some(Sighting { label: &detection.label, score, strong, area, fractions })
         })
         .collect();
     sightings.sort_by(|one, other| other.score.total_cmp(&one.score));
@@ -51,22 +60,30 @@ const INSIDE_SHARE: f32 = 0.6;
 struct Round {
     strong: bool,
     confirmed: bool,
+    /// Of a label that is taken for the track's now and then.
+    alike: bool,
     closeness: fn(&Track, &Place, Area, f32) -> Option<f32>,
 }
 
 /// Where a track should be now.
 struct Place {
     predicted: Area,
+    /// Where it would be if it walked on behind whatever hides it.
+    far: Area,
     unseen_s: f32,
 }
 
-/// What is certain goes first: overlap before distance, strong before weak, known before new.
-const ROUNDS: [Round; 5] = [
-    Round { strong: true, confirmed: true, closeness: by_overlap },
-    Round { strong: true, confirmed: false, closeness: by_overlap },
-    Round { strong: false, confirmed: true, closeness: by_overlap },
-    Round { strong: true, confirmed: true, closeness: by_distance },
-    Round { strong: true, confirmed: false, closeness: by_distance },
+/// What is certain goes first: overlap before distance, its own label before one alike, strong before weak, known
+/// before new.
+const ROUNDS: [Round; 8] = [
+    Round { strong: true, confirmed: true, alike: false, closeness: by_overlap },
+    Round { strong: true, confirmed: false, alike: false, closeness: by_overlap },
+    Round { strong: false, confirmed: true, alike: false, closeness: by_overlap },
+    Round { strong: true, confirmed: true, alike: true, closeness: by_overlap },
+    Round { strong: true, confirmed: false, alike: true, closeness: by_overlap },
+    Round { strong: false, confirmed: true, alike: true, closeness: by_overlap },
+    Round { strong: true, confirmed: true, alike: false, closeness: by_distance },
+    Round { strong: true, confirmed: false, alike: false, closeness: by_distance },
 ];
 
 /// For each track the sighting that is it, each used once.
@@ -81,7 +98,8 @@ pub(super) fn assign(
 ) -> Vec<Option<usize>> {
     let place = |track: &Track| {
         let unseen = at.since(track.last_seen);
-        Place { predicted: track.path.predict(unseen), unseen_s: unseen.as_secs_f32() }
+        let (predicted, far) = (track.path.predict(unseen), track.path.predict_far(unseen));
+        Place { predicted, far, unseen_s: unseen.as_secs_f32() }
     };
     let places: Vec<Place> = tracks.iter().map(place).collect();
     let mut matched = vec![None; tracks.len()];
@@ -93,8 +111,9 @@ pub(super) fn assign(
                 continue;
             }
             for (s, sighting) in sightings.iter().enumerate() {
-                let strong = sighting.score >= settings.score_min;
-                if taken[s] || strong != round.strong || sighting.label != track.label {
+                let same = sighting.label == track.label();
+                let fits = if round.alike { !same && are_alike(sighting.label, track.label()) } else { same };
+                if taken[s] || sighting.strong != round.strong || !fits {
                     continue;
                 }
                 let closeness = (round.closeness)(track, &places[t], sighting.area, settings.iou_min);
@@ -118,10 +137,11 @@ fn by_overlap(track: &Track, place: &Place, area: Area, iou_min: f32) -> Option<
     (iou >= iou_min && iou > 0.0).then_some(iou)
 }
 
-/// Its nearness to where the track should be, or was.
+/// Its nearness to where the track should be, or was, or to the way on which it may have gone on.
 fn by_distance(track: &Track, place: &Place, area: Area, _iou_min: f32) -> Option<f32> {
     let seen = track.path.seen();
-    let distance = place.predicted.distance(area).min(seen.distance(area));
+    let on_its_way = area.distance_to_way(seen, place.far);
+    let distance = place.predicted.distance(area).min(seen.distance(area)).min(on_its_way);
     // The mean that is small if either is: someone near is not continued by someone tiny behind.
     let size = (track.path.size() * area.size()).sqrt();
     let sizes = if size > 0.0 { distance / size } else { f32::INFINITY };

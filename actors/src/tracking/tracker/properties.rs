@@ -18,7 +18,8 @@ impl Watcher {
             let (Change::Started(view) | Change::Updated(view) | Change::Ended(view, _)) = change;
             assert!(view.begin <= view.last_seen, "{view:?}");
             assert!(view.area.iter().all(|side| (0.0..=1.0).contains(side)), "{view:?}");
-            assert!((0.0..=1.0).contains(&view.score), "{view:?}");
+            assert!(view.seen.iter().all(|side| (0.0..=1.0).contains(side)), "{view:?}");
+            assert!(view.score <= view.top_score && (0.0..=1.0).contains(&view.top_score), "{view:?}");
             assert!(!self.over.contains(&view.track), "told of after its end: {view:?}");
             let before = self.live.insert(view.track, view.clone());
             match (change, before) {
@@ -26,7 +27,7 @@ impl Watcher {
                 (_, None) => panic!("not started: {view:?}"),
                 (_, Some(before)) => {
                     assert_eq!((&before.label, before.begin), (&view.label, view.begin));
-                    assert!(before.last_seen <= view.last_seen && before.score <= view.score);
+                    assert!(before.last_seen <= view.last_seen && before.top_score <= view.top_score);
                 }
             }
             if matches!(change, Change::Ended(..)) {
@@ -53,15 +54,22 @@ fn any_detection() -> impl Strategy<Value = Detection> {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Judged(Vec<Detection>, u32),
+    Judged(Vec<Detection>, u32, Vec<[f32; 4]>),
+    Still(Vec<[f32; 4]>),
     Blind,
     EndAll,
 }
 
+fn any_parts() -> impl Strategy<Value = Vec<[f32; 4]>> {
+    let part = (0.0..1.0f32, 0.0..1.0f32, 0.0..1.0f32, 0.0..1.0f32).prop_map(|(x0, y0, x1, y1)| [x0, y0, x1, y1]);
+    prop_oneof![3 => Just(Vec::new()), 1 => prop::collection::vec(part, 1..4)]
+}
+
 fn any_step() -> impl Strategy<Value = (i64, Step)> {
     let step = prop_oneof![
-        20 => (prop::collection::vec(any_detection(), 0..8), prop_oneof![9 => Just(WIDTH), 1 => Just(0)])
-            .prop_map(|(detections, width)| Step::Judged(detections, width)),
+        20 => (prop::collection::vec(any_detection(), 0..8), prop_oneof![9 => Just(WIDTH), 1 => Just(0)], any_parts())
+            .prop_map(|(detections, width, looked)| Step::Judged(detections, width, looked)),
+        3 => any_parts().prop_map(Step::Still),
         3 => Just(Step::Blind),
         1 => Just(Step::EndAll),
     ];
@@ -77,11 +85,15 @@ proptest! {
         for (after_ms, step) in steps {
             now_ms += after_ms;
             let changes = match step {
-                Step::Judged(detections, width) => tracker.judged(at_ms(now_ms), &detections, width, HEIGHT),
+                Step::Still(moving) => tracker.still(at_ms(now_ms), &moving),
+                Step::Judged(detections, width, looked) => tracker.judged(at_ms(now_ms), &detections, (width, HEIGHT), &looked),
                 Step::Blind => tracker.blind(at_ms(now_ms)),
                 Step::EndAll => tracker.end_all(EndReason::Stopped),
             };
             watcher.watch(&changes);
+            let (counts, attention) = (tracker.counts(), tracker.attention());
+            prop_assert!(counts.moving <= attention.areas.len(), "{counts:?}, {attention:?}");
+            prop_assert_eq!(tracker.live(), counts != Counts::default());
         }
         watcher.watch(&tracker.end_all(EndReason::Stopped));
         prop_assert!(watcher.live.is_empty());
@@ -105,7 +117,7 @@ proptest! {
                 let seen = frame % 3 < 2 || !flickers;
                 detections.extend(seen.then(|| person(0.8, [x[lane], top, x[lane] + 40.0, top + 100.0])));
             }
-            watcher.watch(&tracker.judged(at_ms(frame as i64 * 1000 / frames_per_s), &detections, WIDTH, HEIGHT));
+            watcher.watch(&tracker.judged(at_ms(frame as i64 * 1000 / frames_per_s), &detections, (WIDTH, HEIGHT), &[]));
         }
         prop_assert_eq!((watcher.live.len(), watcher.over.len()), (turns.len(), 0));
         for view in watcher.live.values() {
@@ -131,7 +143,7 @@ proptest! {
             let area = [left, 80.0 + 240.0 * (top + jitter), right, 80.0 + 240.0 * bottom];
             let seen = right - left > 20.0;
             let detections: Vec<Detection> = seen.then(|| person(0.8, area)).into_iter().collect();
-            changes.extend(tracker.judged(at_ms(frame as i64 * 1000 / frames_per_s), &detections, WIDTH, HEIGHT));
+            changes.extend(tracker.judged(at_ms(frame as i64 * 1000 / frames_per_s), &detections, (WIDTH, HEIGHT), &[]));
         }
         changes.extend(tracker.end_all(EndReason::Stopped));
         let started = changes.iter().filter(|change| matches!(change, Change::Started(_))).count();

@@ -6,18 +6,18 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// A second of the video.
-const FRAMES_PER_S: i64 = 10;
+pub(in crate::tracking) const FRAMES_PER_S: i64 = 10;
 /// Detections exist for every fifth frame.
-const FRAMES_PER_SAMPLE: i64 = 5;
+pub(in crate::tracking) const FRAMES_PER_SAMPLE: i64 = 5;
 const SKIPPED: &str = "skipped: ../shared/assets is absent (set WATCHTREE_MODELS)";
 
-struct Video {
-    width: u32,
-    height: u32,
+pub(in crate::tracking) struct Video {
+    pub width: u32,
+    pub height: u32,
     /// Every fifth frame's detections.
-    samples: Vec<Vec<Detection>>,
+    pub samples: Vec<Vec<Detection>>,
     /// First and last frame of each visit.
-    visits: Vec<(i64, i64)>,
+    pub visits: Vec<(i64, i64)>,
 }
 
 fn reference_file() -> Option<PathBuf> {
@@ -27,7 +27,7 @@ fn reference_file() -> Option<PathBuf> {
     folders.map(|folder| folder.join("reference_yolox_nano.json")).find(|file| file.is_file())
 }
 
-fn load() -> Option<Video> {
+pub(in crate::tracking) fn load() -> Option<Video> {
     let Some(file) = reference_file() else {
         println!("{SKIPPED}");
         return None;
@@ -59,7 +59,7 @@ fn detection(json: &Value) -> Detection {
 
 impl Video {
     /// What a detector would have found in any frame: between two samples, boxes in between.
-    fn frame(&self, frame: i64) -> Vec<Detection> {
+    pub fn frame(&self, frame: i64) -> Vec<Detection> {
         let (sample, part) = ((frame / FRAMES_PER_SAMPLE) as usize, frame % FRAMES_PER_SAMPLE);
         let now = &self.samples[sample];
         if part == 0 {
@@ -91,7 +91,7 @@ impl Video {
         for frame in (0..self.samples.len() as i64 * FRAMES_PER_SAMPLE).step_by((FRAMES_PER_S / judged_per_s) as usize)
         {
             let detections = if found(frame) { self.frame(frame) } else { Vec::new() };
-            keep(tracker.judged(at_ms(frame * 1000 / FRAMES_PER_S), &detections, self.width, self.height));
+            keep(tracker.judged(at_ms(frame * 1000 / FRAMES_PER_S), &detections, (self.width, self.height), &[]));
         }
         keep(tracker.end_all(EndReason::Stopped));
         events

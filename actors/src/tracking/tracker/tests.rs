@@ -2,18 +2,18 @@
 
 use super::*;
 
-pub(super) const WIDTH: u32 = 640;
-pub(super) const HEIGHT: u32 = 360;
+pub(in crate::tracking) const WIDTH: u32 = 640;
+pub(in crate::tracking) const HEIGHT: u32 = 360;
 
-pub(super) fn at_ms(ms: i64) -> Timestamp {
+pub(in crate::tracking) fn at_ms(ms: i64) -> Timestamp {
     Timestamp::from_micros(1_700_000_000_000_000 + ms * 1000)
 }
 
-pub(super) fn labelled(label: &str, score: f32, area: [f32; 4]) -> Detection {
+pub(in crate::tracking) fn labelled(label: &str, score: f32, area: [f32; 4]) -> Detection {
     Detection { label: label.to_owned(), score, area }
 }
 
-pub(super) fn person(score: f32, area: [f32; 4]) -> Detection {
+pub(in crate::tracking) fn person(score: f32, area: [f32; 4]) -> Detection {
     labelled("person", score, area)
 }
 
@@ -37,7 +37,7 @@ impl Scene {
     }
 
     fn see(&mut self, detections: &[Detection]) -> &mut Self {
-        self.changes.extend(self.tracker.judged(at_ms(self.now_ms), detections, WIDTH, HEIGHT));
+        self.changes.extend(self.tracker.judged(at_ms(self.now_ms), detections, (WIDTH, HEIGHT), &[]));
         self.now_ms += FRAME_MS;
         self
     }
@@ -59,7 +59,7 @@ impl Scene {
     }
 
     fn finish(&mut self) -> &mut Self {
-        self.see_times(12, &[])
+        self.see_times(15, &[])
     }
 
     fn started(&self) -> usize {
@@ -106,7 +106,7 @@ fn the_best_score_keeps_its_box() {
     scene.see_times(3, &[person(0.6, [100.0, 30.0, 160.0, 180.0])]).see(&[person(0.95, best)]);
     scene.see_times(3, &[person(0.7, [100.0, 40.0, 160.0, 180.0])]).finish();
     let (view, _) = scene.ended().remove(0);
-    assert_eq!((view.score, view.area), (0.95, [0.15625, 0.1, 0.25625, 0.5]));
+    assert_eq!((view.top_score, view.area), (0.95, [0.15625, 0.1, 0.25625, 0.5]));
 }
 
 #[test]
@@ -119,8 +119,8 @@ fn a_flicker_shorter_than_the_limit_stays_one_track() {
 #[test]
 fn who_comes_after_the_limit_is_another() {
     let mut scene = Scene::new();
-    // Ten intervals of 200 ms lie between the last sighting of the one and the first of the other.
-    scene.see_times(5, &[standing_at(90.0)]).see_times(9, &[]).see_times(5, &[standing_at(90.0)]).finish();
+    // The thirteenth frame without it is 2.6 s after the last sighting.
+    scene.see_times(5, &[standing_at(90.0)]).see_times(13, &[]).see_times(5, &[standing_at(90.0)]).finish();
     assert_eq!((scene.started(), scene.ended().len()), (2, 2));
 }
 

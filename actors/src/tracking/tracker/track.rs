@@ -1,14 +1,15 @@
 //! One followed thing: what is known about it, and where it should be next.
 
-use super::TrackView;
 use super::area::Area;
+use super::label::Label;
 use super::matching::Sighting;
+use super::{Glimpse, TrackView};
 use protocol::Timestamp;
 use std::time::Duration;
 
 pub(super) struct Track {
     number: u64,
-    pub label: String,
+    label: Label,
     /// Was its start reported?
     pub confirmed: bool,
     pub hits: u32,
@@ -17,47 +18,109 @@ pub(super) struct Track {
     /// Judged time without it.
     pub unseen: Duration,
     pub last_seen: Timestamp,
+    /// When a model last looked at its place, or the lack of motion there spoke for it.
+    pub judged: Timestamp,
     pub path: Path,
+    pub rest: Rest,
     begin: Timestamp,
+    first: Glimpse,
     score: f32,
-    area: [f32; 4],
+    seen: [f32; 4],
+    best: Glimpse,
 }
 
 impl Track {
     pub(super) fn new(number: u64, at: Timestamp, sighting: &Sighting) -> Self {
+        let first = Glimpse { score: sighting.score, area: sighting.fractions };
         Self {
             number,
-            label: sighting.label.to_owned(),
+            label: Label::new(sighting.label, sighting.score),
             confirmed: false,
             hits: 1,
             misses: 0,
             unseen: Duration::ZERO,
             last_seen: at,
+            judged: at,
             path: Path::new(sighting.area),
+            rest: Rest::new(at, sighting.area),
             begin: at,
-            score: sighting.score,
-            area: sighting.fractions,
+            first,
+            score: first.score,
+            seen: first.area,
+            best: first,
         }
+    }
+
+    pub(super) fn label(&self) -> &str {
+        self.label.current()
     }
 
     pub(super) fn see(&mut self, at: Timestamp, sighting: &Sighting) {
         self.path.observe(sighting.area, at.since(self.last_seen));
+        self.rest.observe(at, sighting.area);
+        self.label.vote(sighting.label, sighting.score);
         self.hits = self.hits.saturating_add(1);
         (self.misses, self.unseen, self.last_seen) = (0, Duration::ZERO, at);
-        if sighting.score > self.score {
-            (self.score, self.area) = (sighting.score, sighting.fractions);
+        (self.judged, self.score, self.seen) = (at, sighting.score, sighting.fractions);
+        if sighting.score > self.best.score {
+            self.best = Glimpse { score: sighting.score, area: sighting.fractions };
         }
+    }
+
+    /// Nothing moved at its place: it is still there.
+    pub(super) fn vouch(&mut self, at: Timestamp) {
+        (self.last_seen, self.judged) = (at, at);
+    }
+
+    /// It stands, was found when a model last looked for it, and nothing has moved at it since.
+    pub(super) fn rests(&self, after: Duration) -> bool {
+        self.misses == 0 && !self.rest.disturbed && self.rest.lasts(self.last_seen) >= after
     }
 
     pub(super) fn view(&self) -> TrackView {
         TrackView {
             track: self.number,
-            label: self.label.clone(),
+            label: self.label.current().to_owned(),
+            hits: self.hits,
             score: self.score,
-            area: self.area,
+            seen: self.seen,
+            top_score: self.best.score,
+            area: self.best.area,
+            first: self.first,
             begin: self.begin,
             last_seen: self.last_seen,
         }
+    }
+}
+
+/// Whether a thing stands still.
+#[derive(Debug, Clone)]
+pub(super) struct Rest {
+    anchor: Area,
+    since: Timestamp,
+    /// When a model last looked at its place.
+    pub looked: Timestamp,
+    /// Something has moved at it since then.
+    pub disturbed: bool,
+}
+
+/// A box that overlaps the anchor less has moved. Boxes of what stands jitter by a tenth of their sides, which is 0.8.
+const MOVED_IOU_MAX: f32 = 0.6;
+
+impl Rest {
+    fn new(at: Timestamp, seen: Area) -> Self {
+        Self { anchor: seen, since: at, looked: at, disturbed: false }
+    }
+
+    fn observe(&mut self, at: Timestamp, seen: Area) {
+        (self.looked, self.disturbed) = (at, false);
+        if self.anchor.iou(seen) < MOVED_IOU_MAX {
+            (self.anchor, self.since) = (seen, at);
+        }
+    }
+
+    fn lasts(&self, until: Timestamp) -> Duration {
+        until.since(self.since)
     }
 }
 
@@ -83,6 +146,10 @@ const BETA: f32 = 0.5;
 /// A thing out of sight is expected to go on for so long, and then to stand: most do not leave in a line.
 const COAST_S_MAX: f32 = 1.0;
 
+/// Who walked steadily into what hides him comes out at its other side; who walks out of the picture is gone for good.
+/// For no longer than this: it is what a pillar or a van hides, and `lost_after`'s default.
+const HIDDEN_S_MAX: f32 = 2.5;
+
 /// In so long the memory of a larger size halves.
 const SIZE_HALVES_S: f32 = 2.0;
 
@@ -104,18 +171,22 @@ impl Path {
     }
 
     pub(super) fn predict(&self, after: Duration) -> Area {
-        self.seen.moved_to(self.predict_centre(after.as_secs_f32()))
+        self.seen.moved_to(self.predict_centre(after.as_secs_f32().min(COAST_S_MAX)))
+    }
+
+    /// If it did not stand after [`COAST_S_MAX`].
+    pub(super) fn predict_far(&self, after: Duration) -> Area {
+        self.seen.moved_to(self.predict_centre(after.as_secs_f32().min(HIDDEN_S_MAX)))
     }
 
     fn predict_centre(&self, after_s: f32) -> [f32; 2] {
         let [vx, vy] = self.speed.unwrap_or_default();
-        let after_s = after_s.min(COAST_S_MAX);
         [self.centre[0] + vx * after_s, self.centre[1] + vy * after_s]
     }
 
     fn observe(&mut self, seen: Area, after: Duration) {
         let after_s = after.as_secs_f32().max(INTERVAL_S_MIN);
-        let (was, is) = (self.predict_centre(after_s), seen.centre());
+        let (was, is) = (self.predict_centre(after_s.min(COAST_S_MAX)), seen.centre());
         let off = [is[0] - was[0], is[1] - was[1]];
         match self.speed {
             None => {

@@ -81,6 +81,8 @@ fn what_cannot_be_meant_is_refused_by_name() {
     check_refused("watchtree token create --role edge --name yard --ttl 1", ErrorKind::ValueValidation, "15m");
     check_refused("watchtree token create --role edge", ErrorKind::MissingRequiredArgument, "--name");
     check_refused("watchtree revoke", ErrorKind::MissingRequiredArgument, "NAME");
+    check_refused("watchtree camera set yard/door", ErrorKind::MissingRequiredArgument, "KEY=VALUE");
+    check_refused("watchtree camera show yard//door", ErrorKind::ValueValidation, "NODE/PART");
     check_refused("watchtree frobnicate", ErrorKind::InvalidSubcommand, "frobnicate");
 }
 
@@ -111,6 +113,8 @@ fn a_program_is_told_of_errors_in_the_form_it_asked_for() {
         ("watchtree record --edge yard", true),
         ("watchtree token create --role edge --name yard -o json", true),
         ("watchtree revoke yard", false),
+        ("watchtree camera list yard -o json", true),
+        ("watchtree camera set yard/door priority=high", false),
         ("watchtree ca init", false),
     ] {
         assert_eq!(parsed(line).speaks_json(), speaks_json, "{line}");

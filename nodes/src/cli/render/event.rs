@@ -5,8 +5,10 @@ use protocol::admin::RecordedEvent;
 use protocol::{EndReason, Event, Evidence, Phase, TenantId};
 
 /// Blank-padded widths; what is longer moves the rest of its line.
-const WIDTHS: [usize; 8] = [20, 22, 10, 5, 6, 8, 7, 32];
-const HEADINGS: [&str; 8] = ["BEGIN", "CAMERA", "LABEL", "SCORE", "PHASE", "DURATION", "REASON", "ID"];
+const WIDTHS: [usize; COLUMNS] = [20, 22, 10, 5, 4, 6, 8, 7, 32, 12, 8];
+const HEADINGS: [&str; COLUMNS] =
+    ["BEGIN", "CAMERA", "LABEL", "SCORE", "TOP", "PHASE", "DURATION", "REASON", "ID", "KEPT", "ZONES"];
+const COLUMNS: usize = 11;
 
 pub(in super::super) fn heading(style: Style) -> String {
     aligned(&HEADINGS.map(|text| Cell::painted(Paint::Heading, text)), style)
@@ -24,27 +26,44 @@ pub(in super::super) fn line(recorded: &RecordedEvent, style: Style) -> String {
         Cell::new(time::clock(event.begin)),
         Cell::new(place(recorded)),
         label(event),
-        score(event),
+        score(event, event.score),
+        score(event, event.top_score),
         Cell::painted(paint, phase),
         Cell::new(duration),
         reason(event.reason),
         Cell::painted(Paint::Aside, event.id.to_string()),
+        kept(event),
+        zones(event),
     ];
     aligned(&cells, style)
 }
 
-/// What an edge gave up is missing from all that is shown here.
+/// What an edge gave up, or did not see, is missing from all that is shown here.
 fn label(event: &Event) -> Cell {
-    let paint = if is_dropped(event) { Paint::Warning } else { Paint::Normal };
+    let paint = if is_missing(event) { Paint::Warning } else { Paint::Normal };
     Cell::painted(paint, event.title())
 }
 
-fn score(event: &Event) -> Cell {
-    if is_dropped(event) { Cell::new("-") } else { Cell::new(format!("{:.2}", event.score)) }
+fn score(event: &Event, score: f32) -> Cell {
+    if is_missing(event) { Cell::new("-") } else { Cell::new(format!("{score:.2}")) }
 }
 
-fn is_dropped(event: &Event) -> bool {
-    matches!(event.evidence, Evidence::Dropped { .. })
+fn is_missing(event: &Event) -> bool {
+    matches!(event.evidence, Evidence::Dropped { .. } | Evidence::Blind { .. })
+}
+
+/// What its edge keeps of it.
+fn kept(event: &Event) -> Cell {
+    Cell::new(match (event.has_clip, event.has_snapshot) {
+        (true, true) => "clip,picture",
+        (true, false) => "clip",
+        (false, true) => "picture",
+        (false, false) => "-",
+    })
+}
+
+fn zones(event: &Event) -> Cell {
+    if event.zones.is_empty() { Cell::new("-") } else { Cell::new(event.zones.join(",")) }
 }
 
 /// `yard/door`; with the tenant in front where there is more than the usual one.
@@ -68,7 +87,7 @@ fn reason(reason: Option<EndReason>) -> Cell {
     }
 }
 
-fn aligned(cells: &[Cell; 8], style: Style) -> String {
+fn aligned(cells: &[Cell; COLUMNS], style: Style) -> String {
     let mut line = String::new();
     for (cell, width) in cells.iter().zip(WIDTHS) {
         line.push_str(&style.paint(cell.paint, &cell.text));
@@ -87,8 +106,8 @@ mod tests {
     fn an_event_is_one_line_below_its_headings() {
         let text = [heading(Style::Plain), line(&event(0xab, 0, 2, Phase::End), Style::Plain)].join("\n");
         let expected = "\
-BEGIN                 CAMERA                  LABEL       SCORE  PHASE   DURATION  REASON   ID
-2026-11-20T18:30:00Z  yard/door               person      0.87   end     4.2s      left     000000000000000000000000000000ab";
+BEGIN                 CAMERA                  LABEL       SCORE  TOP   PHASE   DURATION  REASON   ID                                KEPT          ZONES
+2026-11-20T18:30:00Z  yard/door               person      0.87   0.92  end     4.2s      left     000000000000000000000000000000ab  clip,picture  drive,porch";
         assert_eq!(text, expected);
     }
 
@@ -98,10 +117,20 @@ BEGIN                 CAMERA                  LABEL       SCORE  PHASE   DURATIO
         dropped.event.camera = protocol::CameraId::outbox();
         dropped.event.label = protocol::event::DROPPED_LABEL.to_owned();
         dropped.event.evidence = Evidence::Dropped { entries: 1234, severity: protocol::Severity::Low };
-        dropped.event.reason = None;
+        (dropped.event.reason, dropped.event.zones) = (None, Vec::new());
+        (dropped.event.has_clip, dropped.event.has_snapshot) = (false, false);
         let expected = "\
-2026-11-20T18:30:00Z  yard/outbox             events-dropped 1234 low  -      end     4.2s      -        000000000000000000000000000000ab";
+2026-11-20T18:30:00Z  yard/outbox             events-dropped 1234 low  -      -     end     4.2s      -        000000000000000000000000000000ab  -             -";
         assert_eq!(line(&dropped, Style::Plain), expected);
+    }
+
+    #[test]
+    fn that_nobody_looked_is_said_with_the_reason() {
+        let mut blind = event(0xab, 0, 0, Phase::Start);
+        blind.event.label = protocol::event::BLIND_LABEL.to_owned();
+        blind.event.evidence = Evidence::Blind { reason: "no frames".to_owned() };
+        let line = line(&blind, Style::Plain);
+        assert!(line.contains("yard/door               blind: no frames  -      -     start"), "{line}");
     }
 
     #[test]

@@ -65,10 +65,14 @@ pub(in super::super) fn event(id: u128, begin_s: u64, revision: u32, phase: Phas
         label: "person".to_owned(),
         evidence: Evidence::Motion,
         score: 0.874,
+        top_score: 0.921,
         area: [0.1, 0.2, 0.3, 0.4],
         begin,
         end: begin.plus(Duration::from_millis(4250)),
         reason: (phase == Phase::End).then_some(EndReason::Left),
+        zones: vec!["drive".to_owned(), "porch".to_owned()],
+        has_clip: true,
+        has_snapshot: true,
     };
     let (tenant, edge) = ("main".parse().expect("a tenant"), "yard".parse().expect("an edge"));
     RecordedEvent { tenant, edge, epoch: Epoch(7), seq: u64::from(revision) + 1, event }

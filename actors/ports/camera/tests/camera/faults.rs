@@ -1,60 +1,27 @@
 //! The program itself: whose fault it is that no picture comes, the source's or the port's own.
 
-use protocol::camera::{Order, Report, Source, SourceFault};
-use protocol::codec::{decode, encode};
-use protocol::limits::PORT_MESSAGE_BYTES_MAX;
+use crate::support::{Watched, file, folder, next, opening, source, spec};
+use protocol::camera::SourceFault;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use supervision::{Failure, Place, Port, PortSpec};
+use supervision::{Failure, Port, PortSpec};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_watchtree-camera-port");
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn spec() -> PortSpec {
-    let mut spec = PortSpec::new(PROGRAM, PORT_MESSAGE_BYTES_MAX);
-    // On a busy machine a healthy port may be silent for long.
-    spec.beat_within = PATIENCE;
-    spec
-}
 
 /// A port with a source that takes connections and never says a word, and that hangs if it does nothing for so long.
 async fn port_of_a_mute_camera(camera: &TcpListener, progress_within: Duration) -> Port {
     let spec = PortSpec { progress_within: Some(progress_within), ..spec() };
-    opening(&spec, format!("rtsp://{}/cam", camera.local_addr().expect("it listens"))).await
-}
-
-/// The port, told to open this.
-async fn opening(spec: &PortSpec, url: String) -> Port {
-    let mut port = Port::spawn(spec, &Place::detached("test")).await.expect("the port starts");
-    let source = Source { frame_width_px_max: 640, ..Source::new(url) };
-    port.send(&encode(&Order::Open(Box::new(source)))).await.expect("the port listens");
-    port
-}
-
-async fn next(port: &mut Port) -> Result<Option<Vec<u8>>, Failure> {
-    tokio::time::timeout(PATIENCE, port.recv()).await.expect("something comes")
+    opening(&spec, source(format!("rtsp://{}/cam", camera.local_addr().expect("it listens")))).await
 }
 
 /// It is told as the source's, and the port ends well.
-async fn check_source(url: String, expected: SourceFault) {
-    let mut port = opening(&spec(), url).await;
-    let report = next(&mut port).await.expect("it lives").expect("it says so");
-    let report = decode::<Report, PORT_MESSAGE_BYTES_MAX>(&report).expect("a report");
-    assert!(matches!(&report, Report::Failed { fault, .. } if *fault == expected), "{report:?}");
-    assert_eq!(next(&mut port).await, Ok(None), "after {report:?}");
-}
-
-/// One of these tests' own.
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&folder).expect("a folder can be made");
-    folder
-}
-
-fn file(path: &Path) -> String {
-    format!("file://{}", path.display())
+async fn check_source(url: String, expected: SourceFault) -> String {
+    let mut watched = Watched::open(source(url)).await;
+    let (fault, text) = watched.failed().await;
+    assert_eq!(fault, expected, "{text}");
+    assert_eq!(next(&mut watched.port).await, Ok(None), "after {text}");
+    text
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,6 +33,9 @@ async fn a_source_that_is_away_or_holds_no_video_is_only_told() {
     let garbage = folder.join("garbage.mp4");
     std::fs::write(&garbage, "this is no video\n".repeat(1000)).expect("it is ours");
     check_source(file(&garbage), SourceFault::Unreadable).await;
+    check_source("v4l2:///dev/video99".to_owned(), SourceFault::NotFound).await;
+    check_source("test:nothing".to_owned(), SourceFault::NotFound).await;
+    check_source("gopher://127.0.0.1/".to_owned(), SourceFault::Unreadable).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +46,7 @@ async fn a_broken_installation_is_a_failure_of_the_port_that_says_what_to_instal
     for (name, value) in [("GST_PLUGIN_SYSTEM_PATH", &nothing), ("GST_REGISTRY", &registry)] {
         spec.env.push((name.to_owned(), value.display().to_string()));
     }
-    let mut port = opening(&spec, "rtsp://127.0.0.1/cam".to_owned()).await;
+    let mut port = opening(&spec, source("rtsp://127.0.0.1/cam")).await;
     let text = "watchtree-camera-port exited with code 1: GStreamer has no `rtspsrc`; apt-get install \
                 gstreamer1.0-plugins-good";
     assert_eq!(next(&mut port).await, Err(Failure::error(text)));
@@ -85,10 +55,8 @@ async fn a_broken_installation_is_a_failure_of_the_port_that_says_what_to_instal
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_camera_is_told_by_the_port_and_is_no_hang() {
     let camera = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let mut port = port_of_a_mute_camera(&camera, Duration::from_secs(4)).await;
-    let report = next(&mut port).await.expect("the port lives").expect("it says so");
-    let report = decode::<Report, PORT_MESSAGE_BYTES_MAX>(&report).expect("a report");
-    assert!(matches!(report, Report::Failed { fault: SourceFault::Silent, .. }), "{report:?}");
+    let mut watched = Watched { port: port_of_a_mute_camera(&camera, Duration::from_secs(4)).await };
+    assert_eq!(watched.failed().await.0, SourceFault::Silent);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +64,7 @@ async fn a_port_whose_main_loop_stands_still_hangs_though_it_beats() {
     let camera = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let mut port = port_of_a_mute_camera(&camera, Duration::from_secs(2)).await;
     let until = Instant::now() + PATIENCE;
-    while port.progress() < 10 {
+    while port.progress() < 5 {
         assert!(Instant::now() < until, "its loop does not turn");
         let _ = tokio::time::timeout(Duration::from_millis(50), port.recv()).await;
     }

@@ -1,0 +1,7 @@
+//! The program itself, as a node runs it.
+
+mod faults;
+mod gears;
+mod policy;
+mod sources;
+mod support;
