@@ -150,7 +150,8 @@ impl Writer {
         let open = self.open.as_mut().expect("it was begun above, or is open");
         let written = open.append(next).map_err(|error| Trouble::of(&error, &open.path));
         if let Err(trouble) = written {
-            if open.undo().is_err() {
+            let is_empty = lock(&open.take).fragments().is_empty();
+            if open.undo().is_err() || is_empty {
                 self.give_up();
             }
             return Err(trouble);
