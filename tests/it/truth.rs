@@ -1,8 +1,8 @@
-//! Truth: six people walk by, one after the other; six events say so, each at its time.
+//! Truth: six people walk by, one after the other; six events say so, each at its time, in whichever gear the camera is.
 
 use protocol::{Event, Phase};
 use std::time::Duration;
-use tests::harness::{CameraServer, Plan, assets};
+use tests::harness::{CameraServer, Cluster, Counters, Plan, assets};
 
 const SEED: u64 = 50;
 /// Of begin and end, in seconds.
@@ -10,6 +10,10 @@ const TOLERANCE_S: f64 = 1.0;
 /// The video lasts two minutes.
 const VIDEO_WITHIN: Duration = Duration::from_secs(200);
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+const SCENE_WITHIN: Duration = Duration::from_secs(150);
+/// Two cameras at one server: one is always awake, the other idles whenever it may.
+const AWAKE: &str = "awake";
+const THRIFTY: &str = "thrifty";
 
 #[tokio::test]
 async fn six_people_who_walk_by_are_six_events_each_at_its_time() {
@@ -31,13 +35,46 @@ async fn six_people_who_walk_by_are_six_events_each_at_its_time() {
     let models = assets.models.display().to_string();
     let plan =
         Plan::new(SEED).relay("hub").gpu("engine", &["yolox-nano"]).environment("engine", "WATCHTREE_MODELS", &models);
-    let plan =
-        plan.edge("yard").camera("yard", "walkway", camera.url()).set("yard", "cameras.0.labels", vec!["person"]);
-    let mut site = plan.start();
+    let mut site = twice(plan, camera.url(), "labels = [\"person\"]");
     site.ready().await;
     let first_us = camera.first_frame_us().await;
     site.eventually("the video was played", VIDEO_WITHIN, async |_| camera.fact("ended")).await;
-    let people = site
+    let [awake, thrifty] = ended(&mut site).await;
+    says_so(&intervals, first_us, &awake);
+    says_so(&intervals, first_us, &thrifty);
+    idled(&site).await;
+}
+
+#[tokio::test]
+async fn what_is_found_in_the_idle_gear_is_what_full_decoding_finds() {
+    let scene = ["--once", "--prepare", "--gop-s", "4", "--objects", "1", "--lifetime-s", "5", "--length-s", "90"];
+    let camera = CameraServer::start(&scene).await;
+    let visits = camera.fact("ready").expect("it is ready")["visits"].as_array().expect("a list").len();
+    let mut site = twice(Plan::new(SEED + 1).relay("hub").gpu("engine", &["squares"]), camera.url(), "");
+    site.ready().await;
+    site.eventually("the scene was played", SCENE_WITHIN, async |_| camera.fact("ended")).await;
+    let [awake, thrifty] = ended(&mut site).await;
+    println!("{visits} visits, {} events awake, {} where it idles", awake.len(), thrifty.len());
+    let labels = |events: &[Event]| events.iter().map(|event| event.label.clone()).collect::<Vec<_>>();
+    assert_eq!(labels(&awake), labels(&thrifty));
+    assert!(awake.len() + 1 >= visits, "{} events for {visits} visits", awake.len());
+    for (one, other) in awake.iter().zip(&thrifty) {
+        let off_s = (one.begin.micros() - other.begin.micros()) as f64 / 1e6;
+        assert!(off_s.abs() <= TOLERANCE_S, "{off_s:.2} s between {one:?} and {other:?}");
+    }
+    idled(&site).await;
+}
+
+/// An edge that looks twice at one camera, in two ways.
+fn twice(plan: Plan, url: &str, more: &str) -> Cluster {
+    let plan = plan.edge("yard").set("yard", "gears.idle_after_s", 1);
+    let plan = plan.camera_with("yard", AWAKE, url, &format!("gear = \"awake\"\n{more}"));
+    plan.camera_with("yard", THRIFTY, url, more).start()
+}
+
+/// What both have seen, each in the order of its begin, once all of it has ended and is on the record.
+async fn ended(site: &mut Cluster) -> [Vec<Event>; 2] {
+    let mut events = site
         .eventually("all events have ended", SETTLED_WITHIN, async |site| {
             let (accepted, acked) = site.node("yard").outbox().await?;
             let events = site.operator().events().await?.into_iter().map(|event| event.event);
@@ -46,7 +83,19 @@ async fn six_people_who_walk_by_are_six_events_each_at_its_time() {
             if open == 0 && accepted == acked { Ok(events) } else { Err(format!("{open} open, {accepted}/{acked}")) }
         })
         .await;
+    events.sort_by_key(|event| event.begin);
+    [AWAKE, THRIFTY].map(|camera| events.iter().filter(|event| event.camera.as_str() == camera).cloned().collect())
+}
 
+/// The comparison says something only if one of them did idle.
+async fn idled(site: &Cluster) {
+    let counters = Counters::read(site, "yard").await.expect("it answers");
+    let wakes = |camera| counters.sum("watchtree_camera_wakes_total", &[&format!("camera=\"{camera}\"")]);
+    println!("woken {} times, and {} where it is always awake", wakes(THRIFTY), wakes(AWAKE));
+    assert!(wakes(THRIFTY) >= 2.0 && wakes(AWAKE) == 0.0);
+}
+
+fn says_so(intervals: &[[f64; 2]], first_us: i64, people: &[Event]) {
     let at_s = |us: i64| (us - first_us) as f64 / 1e6;
     let mut found: Vec<[f64; 2]> = people.iter().map(|e| [at_s(e.begin.micros()), at_s(e.end.micros())]).collect();
     found.sort_by(|a, b| a[0].total_cmp(&b[0]));

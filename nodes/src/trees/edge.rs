@@ -33,7 +33,7 @@ use protocol::Role;
 use protocol::transport::{Credentials, Endpoint};
 use std::sync::Arc;
 use std::time::Instant;
-use supervision::{Node, Tree};
+use supervision::{Failure, Node, ServiceCx, Tree};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The links to gpu nodes and those who read their verdicts, by name.
@@ -84,16 +84,11 @@ pub fn tree(plan: Plan, mut ground: Ground) -> anyhow::Result<Tree> {
         terms: terms.clone(),
     };
     let cameras = cameras(&config, &ground, common);
-    let parked: Parked = {
-        let cameras = cameras.clone();
-        Arc::new(move |id| cameras.parked(id))
-    };
+    let parked = parked(&cameras);
     let desk = desk(plan, &ground, &cameras);
     ground.facts.desk = Some(desk.clone());
     let facts = ground.facts;
-    let mut sampler = sampler(&config, &facts, &ground.credentials, &relay, inference.as_ref());
-    let stored = library.clone();
-    sampler.storage = Some(Arc::new(move |camera| stored.bytes_of(camera)));
+    let sampler = sampler(&config, &facts, &ground.credentials, &relay, inference.as_ref(), &library);
     let site = Site { facts: facts.clone(), peers: Peers::default() };
     let book = Book::new(config.node.data_dir.join("coverage.redb"));
     let keeper = Keeper::new(facts.coverage.clone(), outbox.clone(), book.clone(), parked.clone());
@@ -101,16 +96,9 @@ pub fn tree(plan: Plan, mut ground: Ground) -> anyhow::Result<Tree> {
     let http = Http::bind(config.node.http, site, ground.recorder, None)?.of_edge(of_edge);
     let queue = config.node.data_dir.join("outbox.redb");
     let entries_max = config.outbox.entries_max;
-    let to_relay = {
-        let (relay, endpoint, facts) = (relay.clone(), endpoint.clone(), facts.clone());
-        terms.service("relay-link", move |cx| relay.clone().run(endpoint.clone(), facts.clone(), cx))
-    };
-    let forward = {
-        let outbox = outbox.clone();
-        let drain_within = forwarder::DRAIN_WITHIN;
-        terms.service("forwarder", move |cx| forwarder::forward(outbox.clone(), relay.connections(), drain_within, cx))
-    };
+    let [to_relay, forward] = to_relay(&terms, &endpoint, &facts, &relay, &outbox);
     let (health, notify) = (facts.health.clone(), ground.notify);
+    let node = facts.node.name.clone();
     let mut children = vec![
         // What is said to the manager of this process is said as long as anything runs.
         terms.service("health", move |cx| readiness::keep(health.clone(), notify.clone(), cx)),
@@ -123,23 +111,43 @@ pub fn tree(plan: Plan, mut ground: Ground) -> anyhow::Result<Tree> {
         terms.service("coverage-keeper", move |cx| keeper.clone().run(cx)),
     ];
     children.extend(fleet::children(&terms, sampler, Peers::default()));
-    let node = facts.node.name.clone();
     if let Some(inference) = inference {
         children.extend(inference.children(&endpoint, &facts, &terms));
     }
-    children.push(terms.service("library", move |cx| library.clone().run(cx)));
-    // Ahead of those who hand it frames to their last moment.
-    children.push(terms.parked(terms.service("snapshots", move |cx| snapshots.clone().run(cx))));
-    children.push(cameras.node());
-    children.push(terms.service("desk", move |cx| {
-        let cameras = cameras.clone();
-        let apply = move |change, config| {
-            let cameras = cameras.clone();
-            Box::pin(async move { cameras.apply(change, config).await }) as BoxFuture<'static, Result<(), String>>
-        };
-        desk.clone().run(Arc::new(apply), cx)
-    }));
+    children.extend([
+        terms.service("library", move |cx| library.clone().run(cx)),
+        // Ahead of those who hand it frames to their last moment.
+        terms.parked(terms.service("snapshots", move |cx| snapshots.clone().run(cx))),
+        cameras.node(),
+        terms.service("desk", move |cx| at_desk(desk.clone(), cameras.clone(), cx)),
+    ]);
     Ok(terms.tree(node, children))
+}
+
+/// Why nothing works at a camera's place, if somebody or its failures parked what does.
+fn parked(cameras: &Cameras) -> Parked {
+    let cameras = cameras.clone();
+    Arc::new(move |id| cameras.parked(id))
+}
+
+/// Changes of cameras, until the node stops.
+async fn at_desk(desk: Desk, cameras: Cameras, cx: ServiceCx) -> Result<(), Failure> {
+    let apply = move |change, config| {
+        let cameras = cameras.clone();
+        Box::pin(async move { cameras.apply(change, config).await }) as BoxFuture<'static, Result<(), String>>
+    };
+    desk.run(Arc::new(apply), cx).await
+}
+
+/// The link to the relay, and who sends over it what happened.
+fn to_relay(terms: &Terms, endpoint: &Endpoint, facts: &Facts, relay: &Link, outbox: &Outbox) -> [Node; 2] {
+    let (link, endpoint, facts) = (relay.clone(), endpoint.clone(), facts.clone());
+    let (relay, outbox) = (relay.clone(), outbox.clone());
+    let forward = move |cx| forwarder::forward(outbox.clone(), relay.connections(), forwarder::DRAIN_WITHIN, cx);
+    [
+        terms.service("relay-link", move |cx| link.clone().run(endpoint.clone(), facts.clone(), cx)),
+        terms.service("forwarder", forward),
+    ]
 }
 
 fn sampler(
@@ -148,9 +156,12 @@ fn sampler(
     credentials: &Credentials,
     relay: &Link,
     inference: Option<&Inference>,
+    library: &Library,
 ) -> Sampler {
     let mut sampler = Sampler::new(facts.clone(), config.node.data_dir.clone(), credentials);
     sampler.links = vec![relay.clone()];
+    let library = library.clone();
+    sampler.storage = Some(Arc::new(move |camera| library.bytes_of(camera)));
     let asker = inference.map(|inference| inference.asker.clone());
     sampler.inference = asker.map(|asker| Arc::new(move || asker.figures()) as _);
     sampler

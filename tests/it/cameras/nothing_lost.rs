@@ -122,6 +122,13 @@ async fn is_blind_while_wrecked(site: &mut Cluster, camera: &mut CameraServer) {
     site.eventually("it sees again", SEES_AGAIN_WITHIN, async |site| blind(site, 0.0).await).await;
 }
 
+/// From when to when, by the wall clock: a file's name begins with the millisecond of its begin.
+fn spans_us(take: &Take) -> (i64, i64) {
+    let name = take.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    let from_ms = name.get(..12).and_then(|digits| i64::from_str_radix(digits, 16).ok()).expect("a file's name");
+    (from_ms * 1000, from_ms * 1000 + take.span.as_micros() as i64)
+}
+
 /// What is wrong with the recording of one camera.
 fn held_against_its_book(
     spec: &Spec,
@@ -135,7 +142,22 @@ fn held_against_its_book(
         files.iter().map(|file| recordings::probe(file, FRAME)).partition(Result::is_ok);
     let takes: Vec<Take> = takes.into_iter().flatten().collect();
     let mut faults: Vec<String> = unreadable.into_iter().filter_map(Result::err).collect();
-    faults.extend(takes.iter().flat_map(|take| take.faults(FRAME)));
+    let holds_rubbish = |take: &Take| {
+        let (from_us, to_us) = spans_us(take);
+        events.iter().filter(|event| event.fault == Fault::Garbage).any(|event| {
+            let at = |moment: Duration| began_us + moment.as_micros() as i64;
+            from_us < at(event.until + GOP + FAULT) && at(event.at) < to_us
+        })
+    };
+    for take in &takes {
+        // What came is kept, rubbish too: of a file that holds some, the container alone is held to be right.
+        let kept = if holds_rubbish(take) {
+            Take { errors: String::new(), begins_with_key: true, ..take.clone() }
+        } else {
+            take.clone()
+        };
+        faults.extend(kept.faults(FRAME));
+    }
     let pictures: usize = takes.iter().map(|take| take.pictures).sum();
     let lasted: Duration = takes.iter().map(|take| take.duration).sum();
     let gaps: Duration = takes.iter().flat_map(|take| &take.gaps).map(|gap| gap.saturating_sub(FRAME)).sum();

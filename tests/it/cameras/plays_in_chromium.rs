@@ -47,7 +47,8 @@ async fn a_file_that_is_known_to_play_plays_here() {
 
 #[tokio::test]
 async fn a_recorded_file_plays_and_seeks_and_hevc_is_stored() {
-    let scene = ["--gop-s", "1", "--length-s", "10", "--lifetime-s", "3", "--objects", "3"];
+    // A picture with something in it at each moment: one of a single colour is taken for none.
+    let scene = ["--gop-s", "1", "--length-s", "10", "--scene", "busy", "--size", "640x360", "--fps", "10"];
     let mut cameras = Vec::new();
     let mut plan = Plan::new(SEED).relay("hub").edge(EDGE);
     for (id, more) in [

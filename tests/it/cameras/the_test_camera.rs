@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
-use tests::harness::CameraServer;
+use tests::harness::{CameraServer, wait_for};
 use tests::test_camera::book::now_us;
 
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
@@ -71,18 +71,31 @@ async fn a_password_is_asked_for_by_digest() {
     assert_eq!(seen(&with, "tcp").expect("with the password").0, "h264 320x180");
 }
 
+/// Orders are obeyed a moment later.
+async fn noted(camera: &CameraServer, state: &str) {
+    wait_for("the order is obeyed", ANSWERS_WITHIN, async || {
+        let states = camera.deliveries().states;
+        let last = states.last().map(|(_, state)| state.clone());
+        if last.as_deref() == Some(state) { Ok(()) } else { Err(format!("{states:?}")) }
+    })
+    .await
+}
+
 #[tokio::test]
 async fn what_was_ordered_is_done_and_in_the_book() {
     let dir = tempfile::tempdir().expect("a temp dir");
     let arguments: Vec<&str> = SCENE.iter().chain(&["--size2", "480x270"]).copied().collect();
     let mut camera = CameraServer::start_with_book(&arguments, &dir.path().join("book")).await;
     camera.order("size 480x270");
+    noted(&camera, "size 480x270").await;
     assert_eq!(seen(camera.url(), "tcp").expect("it sends").0, "h264 480x270");
     camera.order("size 320x180");
     camera.order("loss 20");
+    noted(&camera, "loss 20").await;
     let _ = seen(camera.url(), "udp");
     camera.order("loss 0");
     camera.stall();
+    noted(&camera, "stall").await;
     camera.kill();
     camera.start_again().await;
     assert_eq!(seen(camera.url(), "tcp").expect("it is back").0, "h264 320x180");
