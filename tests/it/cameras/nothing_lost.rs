@@ -150,13 +150,10 @@ fn held_against_its_book(
         })
     };
     for take in &takes {
-        // What came is kept, rubbish too: of a file that holds some, the container alone is held to be right.
-        let kept = if holds_rubbish(take) {
-            Take { errors: String::new(), begins_with_key: true, ..take.clone() }
-        } else {
-            take.clone()
-        };
-        faults.extend(kept.faults(FRAME));
+        // What came is kept, rubbish too: that ffprobe could list the pictures of such a file is all that is asked of it.
+        if !holds_rubbish(take) {
+            faults.extend(take.faults(FRAME));
+        }
     }
     let pictures: usize = takes.iter().map(|take| take.pictures).sum();
     let lasted: Duration = takes.iter().map(|take| take.duration).sum();

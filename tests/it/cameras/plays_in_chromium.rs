@@ -91,9 +91,12 @@ async fn finished(site: &mut Cluster, camera: &str) -> PathBuf {
     site.eventually("a file is finished", WITHIN, async |_| second(&dir, camera)).await
 }
 
+/// Not of those that ended early: sound that becomes known after the first pictures begins a file of its own.
 fn second(dir: &Path, camera: &str) -> Result<PathBuf, String> {
-    match recordings::files(dir, camera).as_slice() {
-        [first, _, ..] => Ok(first.clone()),
-        files => Err(format!("{} files of {camera}", files.len())),
-    }
+    let files = recordings::files(dir, camera);
+    let (_, finished) = files.split_last().ok_or(format!("no file of {camera}"))?;
+    let whole = finished.iter().find(|file| {
+        recordings::probe(file, FRAME).is_ok_and(|take| take.duration >= Duration::from_secs(SEGMENT_S / 2))
+    });
+    whole.cloned().ok_or_else(|| format!("{} files of {camera}", files.len()))
 }

@@ -81,14 +81,22 @@ async fn noted(camera: &CameraServer, state: &str) {
     .await
 }
 
+/// From its next key frame on.
+async fn shows(camera: &CameraServer, wanted: &str) {
+    wait_for("it is seen so", ANSWERS_WITHIN, async || match seen(camera.url(), "tcp") {
+        Ok((found, ..)) if found == wanted => Ok(()),
+        found => Err(format!("{found:?}")),
+    })
+    .await
+}
+
 #[tokio::test]
 async fn what_was_ordered_is_done_and_in_the_book() {
     let dir = tempfile::tempdir().expect("a temp dir");
     let arguments: Vec<&str> = SCENE.iter().chain(&["--size2", "480x270"]).copied().collect();
     let mut camera = CameraServer::start_with_book(&arguments, &dir.path().join("book")).await;
     camera.order("size 480x270");
-    noted(&camera, "size 480x270").await;
-    assert_eq!(seen(camera.url(), "tcp").expect("it sends").0, "h264 480x270");
+    shows(&camera, "h264 480x270").await;
     camera.order("size 320x180");
     camera.order("loss 20");
     noted(&camera, "loss 20").await;
@@ -98,7 +106,7 @@ async fn what_was_ordered_is_done_and_in_the_book() {
     noted(&camera, "stall").await;
     camera.kill();
     camera.start_again().await;
-    assert_eq!(seen(camera.url(), "tcp").expect("it is back").0, "h264 320x180");
+    shows(&camera, "h264 320x180").await;
     let book = camera.deliveries();
     assert!(book.dropped > 0 && book.units > 40, "{book:?}");
     let states: Vec<&str> = book.states.iter().map(|(_, state)| state.as_str()).collect();
