@@ -184,7 +184,7 @@ impl Course {
         let starting = now.since(self.started) < STARTING;
         match (gap.first, self.away, self.known.is_none() || self.is_new_here()) {
             (true, true, _) if starting => NOT_RUNNING.to_owned(),
-            (true, true, _) => format!("{}; before that {NOT_RUNNING}", gap.reason),
+            (true, true, _) => format!("{NOT_RUNNING}, and then: {}", gap.reason),
             (true, false, true) if starting => NEW_HERE.to_owned(),
             _ => gap.reason.clone(),
         }
@@ -331,7 +331,7 @@ mod tests {
         let mut course = course(Some(-5000));
         course.look(dark(vec![gap(0, None, "starting", true)]), at(100));
         let events = course.look(dark(vec![gap(0, None, "refused", true)]), at(11_000));
-        assert_eq!(told(&events), ["update blind:refused; before that the edge was not running -5000..11000"]);
+        assert_eq!(told(&events), ["update blind:the edge was not running, and then: refused -5000..11000"]);
     }
 
     #[test]

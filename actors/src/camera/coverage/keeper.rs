@@ -134,13 +134,15 @@ impl Keeper {
 
     /// What an earlier life of this node began is ended first.
     async fn begin(&self, state: &mut State, camera: &CameraId) -> Course {
-        let course = Course::new(camera.clone(), self.book.mark(camera), Timestamp::now());
         let open = loop {
             match self.outbox.open_coverage(camera.clone()).await {
                 Ok(open) => break open,
                 Err(_) => sleep(PUSH_AGAIN).await,
             }
         };
+        // A life that was killed before it wrote anything down left what it had begun.
+        let known = self.book.mark(camera).or_else(|| open.iter().map(|event| event.end.max(event.begin)).max());
+        let course = Course::new(camera.clone(), known, Timestamp::now());
         let cut = course.cut(open);
         cut.iter().for_each(|event| self.book.keep(event.clone()));
         state.pending.extend(cut);
