@@ -91,9 +91,10 @@ async fn a_camera_that_nobody_sees_is_told_of_until_somebody_does_and_so_is_a_no
         if away.event.begin == cut.event.end { Ok(()) } else { Err(format!("{away:?} after {cut:?}")) }
     })
     .await;
-    site.eventually("the edge still knows its past", WITHIN, async |site| {
-        let told = timeline(site, "yard").await?;
-        has(&told, Sight::Covered, "").and(has(&told, Sight::Blind, "the edge was not running"))
+    // What the edge had not written down when it was killed, the relay knows.
+    site.eventually("the relay still knows its past, and the edge that it was away", WITHIN, async |site| {
+        let (hub, yard) = (timeline(site, "hub").await?, timeline(site, "yard").await?);
+        has(&hub, Sight::Covered, "").and(has(&yard, Sight::Blind, "the edge was not running"))
     })
     .await;
 }

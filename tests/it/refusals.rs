@@ -144,7 +144,7 @@ async fn cameras_that_cannot_be_watched_say_why_and_the_others_are_watched() {
     let port = hanging.local_addr().expect("it is bound").port();
     let not_there = camera.url().replace("/cam", "/attic");
     let bad = [
-        ("refused", format!("rtsp://127.0.0.1:{}/cam", ports::free()), "no RTSP server answers"),
+        ("refused", format!("rtsp://127.0.0.1:{}/cam", ports::free()), "no server answers"),
         ("not-found", not_there, "404"),
         ("locked", locked.url().to_owned(), "login"),
         ("hanging", format!("rtsp://127.0.0.1:{port}/cam"), "no answer"),
