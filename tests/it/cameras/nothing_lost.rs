@@ -122,11 +122,11 @@ async fn is_blind_while_wrecked(site: &mut Cluster, camera: &mut CameraServer) {
     site.eventually("it sees again", SEES_AGAIN_WITHIN, async |site| blind(site, 0.0).await).await;
 }
 
-/// From when to when, by the wall clock: a file's name begins with the millisecond of its begin.
-fn spans_us(take: &Take) -> (i64, i64) {
+/// By the wall clock: a file's name begins with the millisecond of its begin.
+fn ends_us(take: &Take) -> i64 {
     let name = take.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
     let from_ms = name.get(..12).and_then(|digits| i64::from_str_radix(digits, 16).ok()).expect("a file's name");
-    (from_ms * 1000, from_ms * 1000 + take.span.as_micros() as i64)
+    from_ms * 1000 + take.span.as_micros() as i64
 }
 
 /// What is wrong with the recording of one camera.
@@ -143,11 +143,9 @@ fn held_against_its_book(
     let takes: Vec<Take> = takes.into_iter().flatten().collect();
     let mut faults: Vec<String> = unreadable.into_iter().filter_map(Result::err).collect();
     let holds_rubbish = |take: &Take| {
-        let (from_us, to_us) = spans_us(take);
-        events.iter().filter(|event| event.fault == Fault::Garbage).any(|event| {
-            let at = |moment: Duration| began_us + moment.as_micros() as i64;
-            from_us < at(event.until + GOP + FAULT) && at(event.at) < to_us
-        })
+        // The parser keeps parameter sets that were rubbish for as long as the session lasts.
+        let mut rubbish = events.iter().filter(|event| event.fault == Fault::Garbage);
+        rubbish.any(|event| began_us + (event.at.as_micros() as i64) < ends_us(take))
     };
     for take in &takes {
         // What came is kept, rubbish too: that ffprobe could list the pictures of such a file is all that is asked of it.
