@@ -79,14 +79,6 @@ pub struct Shown {
     pub recording: Option<String>,
 }
 
-pub fn gear_name(gear: Gear) -> &'static str {
-    match gear {
-        Gear::Passthrough => "passthrough",
-        Gear::Idle { .. } => "idle",
-        Gear::Awake => "awake",
-    }
-}
-
 impl Board {
     /// That of a camera, made if need be.
     pub fn of(&self, camera: &CameraId) -> Status {
@@ -178,7 +170,7 @@ impl Status {
             camera: camera.clone(),
             state,
             reason,
-            gear: sheet.gear.map(gear_name),
+            gear: sheet.gear.map(Gear::as_str),
             stream: sheet.stream.clone(),
             decoder: sheet.decoder.clone(),
             frames_per_s: Rates { judged: sheet.judged_per_s, ..rates },

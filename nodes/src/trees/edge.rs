@@ -60,10 +60,8 @@ pub fn tree(plan: Plan, mut ground: Ground) -> anyhow::Result<Tree> {
     let relay = Link::giving(config.link.relay.clone(), Role::Relay, Clips::of(library.clone()));
     let inference = inference(&config, &ground)?;
     ground.facts.outbox = Some(outbox.clone());
-    if let Some(Inference { asker, journal, .. }) = &inference {
-        let (asker, journal) = (asker.clone(), journal.clone());
-        let ledgers = move || journal.earlier().into_iter().chain([asker.ledger()]).collect();
-        ground.facts.ledgers = Arc::new(ledgers);
+    if let Some(inference) = &inference {
+        inference.keeps_books(&mut ground.facts);
     }
     probe_outbox(&config, &ground, &outbox, &relay);
     probe_links(&ground, &relay, inference.as_ref());
@@ -94,16 +92,13 @@ pub fn tree(plan: Plan, mut ground: Ground) -> anyhow::Result<Tree> {
     let keeper = Keeper::new(facts.coverage.clone(), outbox.clone(), book.clone(), parked.clone());
     let of_edge = OfEdge { board, book, kept: kept(&library), parked };
     let http = Http::bind(config.node.http, site, ground.recorder, None)?.of_edge(of_edge);
-    let queue = config.node.data_dir.join("outbox.redb");
-    let entries_max = config.outbox.entries_max;
     let [to_relay, forward] = to_relay(&terms, &endpoint, &facts, &relay, &outbox);
     let (health, notify) = (facts.health.clone(), ground.notify);
-    let node = facts.node.name.clone();
     let mut children = vec![
         // What is said to the manager of this process is said as long as anything runs.
         terms.service("health", move |cx| readiness::keep(health.clone(), notify.clone(), cx)),
         terms.service("http", move |cx| http.clone().run(cx)),
-        terms.store(outbox.child(queue, entries_max)),
+        terms.store(outbox.child(config.node.data_dir.join("outbox.redb"), config.outbox.entries_max)),
         to_relay,
         terms.service("renewal", move |cx| renewal.clone().run(cx)),
         forward,
@@ -121,7 +116,7 @@ pub fn tree(plan: Plan, mut ground: Ground) -> anyhow::Result<Tree> {
         cameras.node(),
         terms.service("desk", move |cx| at_desk(desk.clone(), cameras.clone(), cx)),
     ]);
-    Ok(terms.tree(node, children))
+    Ok(terms.tree(facts.node.name.clone(), children))
 }
 
 /// Why nothing works at a camera's place, if somebody or its failures parked what does.
@@ -205,6 +200,11 @@ fn inference(config: &Edge, ground: &Ground) -> anyhow::Result<Option<Inference>
 }
 
 impl Inference {
+    fn keeps_books(&self, facts: &mut Facts) {
+        let (asker, journal) = (self.asker.clone(), self.journal.clone());
+        facts.ledgers = Arc::new(move || journal.earlier().into_iter().chain([asker.ledger()]).collect());
+    }
+
     /// Links to two gpu nodes, who reads their verdicts, and who chooses them.
     fn children(self, endpoint: &Endpoint, facts: &Facts, terms: &Terms) -> Vec<Node> {
         let Self { gpus, links, asker, journal } = self;

@@ -11,10 +11,11 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use protocol::admin::Steered;
+use protocol::cameras::CameraChange;
 use protocol::link::{Down, Up};
 use protocol::roles::{self, Denied, Listed};
 use protocol::transport::{Rx, SendError, Tx};
-use protocol::{Act, Identity};
+use protocol::{Act, CameraId, Identity};
 use std::time::Duration;
 use tokio::time::timeout;
 use tracing::warn;
@@ -123,9 +124,7 @@ impl Acts {
                 None
             }
             Down::ChangeCamera { call, camera, change, by } if is_one_too_many => {
-                let result = Err(TOO_MANY_ACTS.to_owned());
-                desk::audit(&by, &facts.node, camera.as_ref(), &change, &result);
-                Some(Up::Steered { call, result })
+                Some(not_changed(&facts, call, camera.as_ref(), &change, &by, TOO_MANY_ACTS))
             }
             Down::ChangeCamera { call, camera, change, by } => {
                 let changing = async move { (call, facts.change_camera(camera, change, by).await) };
@@ -163,8 +162,24 @@ pub(super) fn refused(facts: &Facts, upstream: &Identity, down: Down) -> Result<
     refusals::denied(upstream, &denied);
     match down {
         Down::Steer { call, path, act, by } => Ok(not_steered(facts, call, &path, act, &by, THROUGH_ITS_RELAY)),
+        Down::ChangeCamera { call, camera, change, by } => {
+            Ok(not_changed(facts, call, camera.as_ref(), &change, &by, THROUGH_ITS_RELAY))
+        }
         _ => Err(denied.to_string()),
     }
+}
+
+fn not_changed(
+    facts: &Facts,
+    call: u64,
+    camera: Option<&CameraId>,
+    change: &CameraChange,
+    by: &Identity,
+    why: &str,
+) -> Up {
+    let result = Err(why.to_owned());
+    desk::audit(by, &facts.node, camera, change, &result);
+    Up::Steered { call, result }
 }
 
 fn not_steered(facts: &Facts, call: u64, path: &str, act: Act, by: &Identity, why: &str) -> Up {

@@ -3,6 +3,7 @@
 use super::answers::{THROUGH_ITS_RELAY, refused};
 use super::*;
 use crate::fabric::testing::Pair;
+use protocol::cameras::CameraChange;
 use protocol::roles::{self, Listed};
 use protocol::{Act, Identity};
 
@@ -31,14 +32,17 @@ async fn one_that_was_blocked_takes_nothing_from_its_successor_when_it_wakes() {
 
 /// One of each, as a peer may make them up.
 fn all_down() -> Vec<Down> {
-    let by = "main/operator/ada".parse().expect("an identity");
+    let by = identity("main/operator/ada");
+    let change = CameraChange::Remove { keys: Vec::new() };
     vec![
         Down::Welcome { node: "x".to_owned(), software: "x".to_owned() },
         Down::Snapshot { call: 1, path: None },
-        Down::Steer { call: 2, path: "yard/outbox".to_owned(), act: Act::Restart, by },
+        Down::Steer { call: 2, path: "yard/outbox".to_owned(), act: Act::Restart, by: by.clone() },
         Down::Failures { call: 3, path: None, limit: 1 },
         Down::Pong { call: 4, answer: Err("x".to_owned()) },
         Down::Directory(Vec::new()),
+        Down::Cameras { call: 5, camera: None },
+        Down::ChangeCamera { call: 2, camera: None, change, by },
     ]
 }
 
@@ -50,9 +54,9 @@ fn only_a_relay_steers_and_says_where_the_frames_go() {
     };
     for (here, upstream, wanted) in [
         (Role::Edge, "main/relay/hub", vec![]),
-        (Role::Edge, "main/gpu/engine", vec!["steer", "directory"]),
-        (Role::Gpu, "main/relay/hub", vec!["directory"]),
-        (Role::Gpu, "main/edge/barn", vec!["welcome", "snapshot", "steer", "failures", "pong", "directory"]),
+        (Role::Edge, "main/gpu/engine", vec!["steer", "directory", "cameras", "change-camera"]),
+        (Role::Gpu, "main/relay/hub", vec!["directory", "cameras", "change-camera"]),
+        (Role::Gpu, "main/edge/barn", all_down().iter().map(|down| down.row().name).collect()),
     ] {
         let upstream = identity(upstream);
         let denied = all_down().into_iter().filter(|down| !roles::may(here, upstream.role, down.row()));
@@ -61,7 +65,9 @@ fn only_a_relay_steers_and_says_where_the_frames_go() {
         assert_eq!(names, wanted, "{upstream} to {here}");
         for down in denied {
             match (down.row().name, refused(&facts(here), &upstream, down)) {
-                ("steer", Ok(Up::Steered { call: 2, result: Err(why) })) => assert_eq!(why, THROUGH_ITS_RELAY),
+                ("steer" | "change-camera", Ok(Up::Steered { call: 2, result: Err(why) })) => {
+                    assert_eq!(why, THROUGH_ITS_RELAY)
+                }
                 (name, Err(why)) => assert!(why.contains(name) && why.contains("role"), "{why}"),
                 (name, told) => panic!("{name}: {told:?}"),
             }
