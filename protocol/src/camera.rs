@@ -9,8 +9,9 @@ use std::fmt;
 pub enum Order {
     /// First, once.
     Open(Box<Source>),
-    /// How much of what comes is decoded, from now on. Before the first one: [`Source::gear`].
-    Gear(Gear),
+    /// How much of what comes is decoded, from now on. Before the first one: [`Source::gear`]. `rewind`: waking from
+    /// idle, what was not decoded since the look before the last is decoded first, and handed over again from there on.
+    Gear { gear: Gear, rewind: bool },
 }
 
 /// How much of a stream is decoded. Whatever the gear, its access units are handed over if [`Source::units`].
@@ -21,8 +22,8 @@ pub enum Gear {
     Passthrough,
     /// Key frames alone, and of those at most one each `every_ms`.
     Idle { every_ms: u32 },
-    /// All of it. Coming from another gear, what the port still holds of the current group of pictures is decoded
-    /// first, and its frames are handed over as [`Frame::replayed`].
+    /// All of it. Coming from another gear, what the port still holds of the current group of pictures (or of those
+    /// before it too: [`Order::Gear`]) is decoded first, and its frames are handed over as [`Frame::replayed`].
     Awake,
 }
 

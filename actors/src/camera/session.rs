@@ -13,7 +13,7 @@ mod pulse;
 
 use super::board::Status;
 use super::coverage::Coverage;
-use super::gears::{Gearbox, Said};
+use super::gears::{Gearbox, Said, Why};
 use super::slot::Slot;
 use crate::recording::Footage;
 use checks::Course;
@@ -125,7 +125,10 @@ impl Session {
                 data = port.recv() => data?,
                 Ok(()) = gears.changed() => {
                     let gear = *gears.borrow_and_update();
-                    cx.waits(port.send(&codec::encode(&Order::Gear(gear)))).await?;
+                    let why = self.count_wake();
+                    // The frame that shows motion is put aside: it comes again, behind what led to it.
+                    let rewind = matches!(why, Some(Why::Motion | Why::Light));
+                    cx.waits(port.send(&codec::encode(&Order::Gear { gear, rewind }))).await?;
                     life.shifted(gear, cx);
                     continue;
                 }
@@ -147,12 +150,15 @@ impl Session {
         }
     }
 
-    fn count_wake(&self) {
-        if let Some(why) = self.gears.woken() {
+    /// Why it was woken, if it was.
+    fn count_wake(&self) -> Option<Why> {
+        let why = self.gears.woken();
+        if let Some(why) = why {
             let camera = self.camera.to_string();
             metrics::counter!("watchtree_camera_wakes_total", "camera" => camera, "reason" => why.as_str())
                 .increment(1);
         }
+        why
     }
 
     /// Sizes are of the stream that is decoded: the units' own, unless there is another.
@@ -274,7 +280,6 @@ impl Life<'_> {
     }
 
     fn shifted(&mut self, gear: Gear, cx: &ServiceCx) {
-        self.session.count_wake();
         self.pulse.shifted(gear);
         self.session.status.gear(gear);
         cx.place.note(self.pulse.note());

@@ -23,7 +23,7 @@ use asking::{Answer, Question};
 use config::watching::{Polygon, Regions};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use protocol::camera::Frame;
+use protocol::camera::{Frame, Gear};
 use protocol::{CameraId, Outcome, Priority, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -114,7 +114,11 @@ impl Watch {
             self.footage.moved(captured(frame));
             metrics::counter!("watchtree_camera_motion_frames_total", "camera" => self.camera.to_string()).increment(1);
         }
+        let idled = matches!(self.gears.gear(), Gear::Idle { .. });
         self.gears.frame(verdict.moving, verdict.learning);
+        if idled && self.gears.gear() == Gear::Awake {
+            return Question::Later;
+        }
         let Some(model) = &self.model else {
             if !verdict.learning {
                 self.judged("motion");
@@ -149,6 +153,7 @@ impl Watch {
 
     async fn answered(&self, eyes: &mut Eyes, answer: Answer) {
         let sight = match answer {
+            Answer::Later => return,
             Answer::Still { at, moving } => Sight::Still { at, moving },
             Answer::Motion { at, areas, frame } => Sight::Motion { at, areas, frame: Some(frame) },
             Answer::Asked { frame, looked, node, outcome, cut } => {

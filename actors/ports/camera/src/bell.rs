@@ -11,7 +11,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// What a session wakes up for.
 pub enum Wake {
-    Gear(Gear),
+    Gear {
+        gear: Gear,
+        rewind: bool,
+    },
     /// The node says that it is to end.
     Stop,
     Bus(Half, gst::Message),

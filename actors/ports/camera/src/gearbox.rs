@@ -100,9 +100,13 @@ impl Gearbox {
         self.lock().gears.gap();
     }
 
-    pub fn shift(&self, gear: Gear) {
+    pub fn shift(&self, gear: Gear, rewind: bool) {
         let mut state = self.lock();
-        let mut steps = state.gears.shift(gear);
+        let mut steps = state.gears.shift(gear, rewind);
+        if rewind {
+            // What was seen in idle is handed over again, in its place.
+            self.0.making.frames.anew();
+        }
         if gear != Gear::Awake {
             // What the decoder holds back of a stream that goes on without it comes with the next key frame.
             self.0.making.frames.marks().settled();

@@ -23,7 +23,7 @@ pub fn until_answered(source: &mut Source, node: &Node, wakes: &Receiver<Wake>) 
     while Instant::now() < until && !answers(source, node) {
         match wakes.recv_timeout(EVERY) {
             Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
-            Ok(Wake::Gear(gear)) => source.gear = gear,
+            Ok(Wake::Gear { gear, .. }) => source.gear = gear,
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
         }
         (node.gets_on)();
@@ -70,7 +70,7 @@ mod tests {
     fn who_begins_to_listen_is_heard_and_the_gear_ordered_meanwhile_is_kept() {
         let (address, url) = closed();
         let (bell, wakes) = bell();
-        bell.ring(Wake::Gear(Gear::Passthrough));
+        bell.ring(Wake::Gear { gear: Gear::Passthrough, rewind: false });
         let late = std::thread::spawn(move || {
             std::thread::sleep(EVERY);
             TcpListener::bind(address)

@@ -58,7 +58,7 @@ fn serve(speaker: &Speaker, mut listener: Listener) -> Result<()> {
 fn listen(mut listener: Listener, bell: &Bell) {
     while let Ok(Some(order)) = listener.recv() {
         match decode::<Order, MESSAGE_BYTES_MAX>(&order) {
-            Ok(Order::Gear(gear)) => bell.ring(Wake::Gear(gear)),
+            Ok(Order::Gear { gear, rewind }) => bell.ring(Wake::Gear { gear, rewind }),
             Ok(Order::Open(_)) | Err(_) => break,
         }
     }

@@ -161,10 +161,10 @@ impl Session {
         loop {
             let ended = match wakes.recv_timeout(TICK) {
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => Some(Ok(End::Stopped)),
-                Ok(Wake::Gear(gear)) => {
+                Ok(Wake::Gear { gear, rewind }) => {
                     // Who is to miss no frame is awake.
                     if !self.source.every_frame {
-                        self.gearbox.shift(gear);
+                        self.gearbox.shift(gear, rewind);
                     }
                     None
                 }

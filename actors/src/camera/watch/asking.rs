@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 /// What is to be found out about a frame.
 pub(super) enum Question {
+    /// It woke the camera, and comes again behind what led to it.
+    Later,
     /// Nothing moved that anybody has to be asked about; areas that changed all the same.
     Still(Vec<[f32; 4]>),
     /// There is no model: areas that changed.
@@ -20,6 +22,7 @@ pub(super) enum Question {
 
 /// What was found out.
 pub(super) enum Answer {
+    Later,
     Still {
         at: Timestamp,
         moving: Vec<[f32; 4]>,
@@ -44,6 +47,7 @@ pub(super) enum Answer {
 /// Still frames too are answered in their turn: what tracking is told is in the order of the frames.
 pub(super) async fn settle(camera: CameraId, frame: Arc<Frame>, question: Question) -> Answer {
     match question {
+        Question::Later => Answer::Later,
         Question::Still(moving) => Answer::Still { at: captured(&frame), moving },
         Question::Motion(areas) => Answer::Motion { at: captured(&frame), areas, frame },
         Question::Ask { model, parts } => ask(camera, frame, &model, parts).await,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fabric::link::Link;
+use config::watching::Gears;
 use protocol::codec::Blob;
 use protocol::{Epoch, Role};
 
@@ -71,7 +72,7 @@ impl Scene {
     fn parts(&mut self, patch: Option<[u32; 4]>) -> Option<Vec<Part>> {
         match self.see(patch) {
             Question::Ask { parts, .. } => Some(parts),
-            Question::Still(_) | Question::Motion(_) => None,
+            Question::Later | Question::Still(_) | Question::Motion(_) => None,
         }
     }
 }
@@ -109,6 +110,20 @@ async fn a_small_thing_in_a_large_frame_is_asked_about_alone() {
 async fn a_small_frame_is_asked_about_as_a_whole() {
     let mut scene = Scene::settled(watch(model()), (320, 180));
     assert_eq!(scene.parts(Some([100, 50, 140, 120])), Some(Vec::new()));
+}
+
+#[tokio::test]
+async fn the_frame_that_wakes_a_camera_is_put_aside_until_what_led_to_it_has_come() {
+    // Without sizes, it idles as soon as its background is learnt and nothing moves.
+    let gears = Gears { idle_after: Duration::ZERO, size_ratio: 0.0, ..Gears::default() };
+    let watch = Watch { gears: Gearbox::new(gears), ..watch(None) };
+    let mut scene = Scene::settled(watch, (320, 180));
+    assert!(matches!(scene.see(None), Question::Motion(areas) if areas.is_empty()));
+    assert!(matches!(scene.watch.gears.gear(), Gear::Idle { .. }));
+    let patch = Some([100, 50, 140, 120]);
+    assert!(matches!(scene.see(patch), Question::Later));
+    assert_eq!(scene.watch.gears.gear(), Gear::Awake);
+    assert!(matches!(scene.see(patch), Question::Motion(areas) if areas.len() == 1));
 }
 
 #[tokio::test]

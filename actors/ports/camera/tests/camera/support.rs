@@ -53,7 +53,7 @@ impl Watched {
     }
 
     pub async fn shift(&mut self, gear: Gear) {
-        self.port.send(&encode(&Order::Gear(gear))).await.expect("the port listens");
+        self.port.send(&encode(&Order::Gear { gear, rewind: false })).await.expect("the port listens");
     }
 
     /// Reads on until this finds what it looks for.
