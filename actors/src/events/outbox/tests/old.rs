@@ -24,7 +24,7 @@ fn age(path: &Path) {
             table.insert(key, chunk.as_slice()).expect("is written");
         }
         let mut table = write.open_table(OPEN).expect("is there");
-        #[allow(clippy::type_complexity)]
+        #[allow(clippy::type_complexity, reason = "one row of a table as redb gives it")]
         let event = |row: redb::Result<(redb::AccessGuard<(&str, u128)>, redb::AccessGuard<&[u8]>)>| {
             let (key, event) = row.expect("reads");
             let (camera, id) = key.value();

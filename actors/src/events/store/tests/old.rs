@@ -16,7 +16,7 @@ fn age(path: &Path) {
     write.delete_table(TableDefinition::<(&str, &str, &str, u128), ()>::new("spells")).expect("is removed");
     {
         let mut log = write.open_table(LOG).expect("is there");
-        #[allow(clippy::type_complexity)]
+        #[allow(clippy::type_complexity, reason = "one row of a table as redb gives it")]
         let entry = |row: redb::Result<(AccessGuard<(&str, &str, u64, u64)>, AccessGuard<&[u8]>)>| {
             let (key, entry) = row.expect("reads");
             let entry: Entry = decode_record::<_, 8192>(entry.value()).expect("reads");
@@ -27,7 +27,7 @@ fn age(path: &Path) {
             log.insert(("main", "yard", epoch, seq), entry.as_slice()).expect("is written");
         }
         let mut events = write.open_table(EVENTS).expect("is there");
-        #[allow(clippy::type_complexity)]
+        #[allow(clippy::type_complexity, reason = "one row of a table as redb gives it")]
         let event = |row: redb::Result<(AccessGuard<(&str, u128)>, AccessGuard<&[u8]>)>| {
             let (key, event) = row.expect("reads");
             let event: RecordedEvent = decode_record::<_, 8192>(event.value()).expect("reads");
