@@ -62,7 +62,8 @@ async fn every_panel_of_every_dashboard_has_data_on_a_site_that_does_its_job() {
             }
         }
         waiting = empty;
-        if waiting.is_empty() { Ok(()) } else { Err(format!("{} have none: {last}", waiting.len())) }
+        let none: Vec<_> = waiting.iter().map(|panel| panel.panel.as_str()).collect();
+        if none.is_empty() { Ok(()) } else { Err(format!("{} have none: {none:?}, such as {last}", none.len())) }
     })
     .await;
     for expression in MORE_THAN_NOTHING {
