@@ -187,6 +187,8 @@ impl Actor for TrackingState {
 
 impl TrackingState {
     fn new(settings: &TrackingSettings, sinks: Sinks, live: Arc<AtomicBool>, attention: Arc<Mutex<Attention>>) -> Self {
+        let teller = Teller::new(settings.camera.clone(), settings.update_every, sinks);
+        teller.expect_zones(settings.rules.zones.iter().map(|zone| zone.name.as_str()));
         Self {
             camera: settings.camera.clone(),
             blind_after: settings.tracker.blind_after,
@@ -195,7 +197,7 @@ impl TrackingState {
             tracker: Tracker::new(settings.tracker.clone()),
             episode: Episode::new(settings.lost_after),
             rules: Rules::new(settings.rules.clone()),
-            teller: Teller::new(settings.camera.clone(), settings.update_every, sinks),
+            teller,
             zone: settings.rules.keeps_hours().then(TimeZone::system),
             evidence: Evidence::Motion,
             counts: Counts::default(),

@@ -81,7 +81,8 @@ async fn every_panel_of_every_dashboard_has_data_on_a_site_that_does_its_job() {
 async fn site() -> (CameraServer, Cluster) {
     let camera = CameraServer::start(&["--gop-s", "0.5", "--objects", "3", "--lifetime-s", "3"]).await;
     let plan = Plan::new(SEED).relay("hub").gpu("engine", &["squares"]).edge("yard");
-    let plan = plan.camera("yard", "front-door", camera.url()).set("yard", "track.update_every_ms", 200);
+    let zone = "[[zones]]\nname = \"path\"\npolygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]";
+    let plan = plan.camera_with("yard", "front-door", camera.url(), zone).set("yard", "track.update_every_ms", 200);
     let mut site = plan.set("yard", "track.lost_after_ms", 1000).set("yard", "track.blind_after_ms", 1000).start();
     site.ready().await;
     (camera, site)

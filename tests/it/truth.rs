@@ -11,9 +11,11 @@ const TOLERANCE_S: f64 = 1.0;
 const VIDEO_WITHIN: Duration = Duration::from_secs(200);
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 const SCENE_WITHIN: Duration = Duration::from_secs(150);
-/// Two cameras at one server: one is always awake, the other idles whenever it may.
+/// Cameras at one server: one is always awake, the others idle whenever they may.
 const AWAKE: &str = "awake";
 const THRIFTY: &str = "thrifty";
+/// Edges that look at the same: one is woken by sizes and by key frames, the other by key frames alone.
+const EDGES: [&str; 2] = ["yard", "field"];
 
 #[tokio::test]
 async fn six_people_who_walk_by_are_six_events_each_at_its_time() {
@@ -35,68 +37,88 @@ async fn six_people_who_walk_by_are_six_events_each_at_its_time() {
     let models = assets.models.display().to_string();
     let plan =
         Plan::new(SEED).relay("hub").gpu("engine", &["yolox-nano"]).environment("engine", "WATCHTREE_MODELS", &models);
-    let mut site = twice(plan, camera.url(), "labels = [\"person\"]");
+    let mut site = twice(plan, EDGES[0], camera.url(), "labels = [\"person\"]").start();
     site.ready().await;
     let first_us = camera.first_frame_us().await;
     site.eventually("the video was played", VIDEO_WITHIN, async |_| camera.fact("ended")).await;
-    let [awake, thrifty] = ended(&mut site).await;
+    let [awake, thrifty] = by_camera(&ended(&mut site, &EDGES[..1]).await, EDGES[0]);
     says_so(&intervals, first_us, &awake);
     // Its pauses are short: whether it idles in them is up to it, what it finds is not.
     says_so(&intervals, first_us, &thrifty);
-    println!("woken {} times", wakes(&site, THRIFTY).await);
+    println!("woken {} times", wakes(&site, EDGES[0], THRIFTY).await);
 }
 
 #[tokio::test]
 async fn what_is_found_in_the_idle_gear_is_what_full_decoding_finds() {
-    let scene = ["--once", "--prepare", "--gop-s", "4", "--objects", "1", "--lifetime-s", "5", "--length-s", "90"];
+    let pauses = ["--objects", "1", "--lifetime-s", "5", "--pause-s", "8", "--length-s", "100"];
+    let scene = ["--once", "--prepare", "--gop-s", "4"].into_iter().chain(pauses).collect::<Vec<_>>();
     let camera = CameraServer::start(&scene).await;
     let visits = camera.fact("ready").expect("it is ready")["visits"].as_array().expect("a list").len();
-    let mut site = twice(Plan::new(SEED + 1).relay("hub").gpu("engine", &["squares"]), camera.url(), "");
+    let plan = Plan::new(SEED + 1).relay("hub").gpu("engine", &["squares"]);
+    let plan = EDGES.iter().fold(plan, |plan, edge| twice(plan, edge, camera.url(), ""));
+    let mut site = plan.set(EDGES[1], "gears.size_ratio", 0.0).start();
     site.ready().await;
     site.eventually("the scene was played", SCENE_WITHIN, async |_| camera.fact("ended")).await;
-    let [awake, thrifty] = ended(&mut site).await;
-    println!("{visits} visits, {} events awake, {} where it idles", awake.len(), thrifty.len());
-    let labels = |events: &[Event]| events.iter().map(|event| event.label.clone()).collect::<Vec<_>>();
-    assert_eq!(labels(&awake), labels(&thrifty));
-    assert!(awake.len() + 1 >= visits, "{} events for {visits} visits", awake.len());
-    for (one, other) in awake.iter().zip(&thrifty) {
-        let off_s = (one.begin.micros() - other.begin.micros()) as f64 / 1e6;
-        assert!(off_s.abs() <= TOLERANCE_S, "{off_s:.2} s between {one:?} and {other:?}");
+    let found = ended(&mut site, &EDGES).await;
+    for edge in EDGES {
+        let [awake, thrifty] = by_camera(&found, edge);
+        println!("{edge}: {visits} visits, {} events awake, {} where it idles", awake.len(), thrifty.len());
+        let labels = |events: &[Event]| events.iter().map(|event| event.label.clone()).collect::<Vec<_>>();
+        assert_eq!(labels(&awake), labels(&thrifty));
+        assert!(awake.len() + 1 >= visits, "{} events for {visits} visits", awake.len());
+        for (one, other) in awake.iter().zip(&thrifty) {
+            let off_s = (other.begin.micros() - one.begin.micros()) as f64 / 1e6;
+            println!("    {}: {off_s:.2} s later", one.label);
+            assert!(off_s.abs() <= TOLERANCE_S, "{off_s:.2} s between {one:?} and {other:?}");
+        }
+        idled(&site, edge).await;
     }
-    idled(&site).await;
 }
 
 /// An edge that looks twice at one camera, in two ways.
-fn twice(plan: Plan, url: &str, more: &str) -> Cluster {
-    let plan = plan.edge("yard").set("yard", "gears.idle_after_s", 1);
-    let plan = plan.camera_with("yard", AWAKE, url, &format!("gear = \"awake\"\n{more}"));
-    plan.camera_with("yard", THRIFTY, url, more).start()
+fn twice(plan: Plan, edge: &str, url: &str, more: &str) -> Plan {
+    let plan = plan.edge(edge).set(edge, "gears.idle_after_s", 1);
+    let plan = plan.camera_with(edge, AWAKE, url, &format!("gear = \"awake\"\n{more}"));
+    plan.camera_with(edge, THRIFTY, url, more)
 }
 
-/// What both have seen, each in the order of its begin, once all of it has ended and is on the record.
-async fn ended(site: &mut Cluster) -> [Vec<Event>; 2] {
+/// What was seen, in the order of its begin, once all of it has ended and is on the record; and by which edge.
+async fn ended(site: &mut Cluster, edges: &[&str]) -> Vec<(String, Event)> {
     let mut events = site
         .eventually("all events have ended", SETTLED_WITHIN, async |site| {
-            let (accepted, acked) = site.node("yard").outbox().await?;
-            let events = site.operator().events().await?.into_iter().map(|event| event.event);
-            let events: Vec<Event> = events.filter(|event| !event.tells_of_coverage()).collect();
-            let open = events.iter().filter(|event| event.phase != Phase::End).count();
-            if open == 0 && accepted == acked { Ok(events) } else { Err(format!("{open} open, {accepted}/{acked}")) }
+            for edge in edges {
+                let (accepted, acked) = site.node(edge).outbox().await?;
+                if accepted != acked {
+                    return Err(format!("{edge}: {acked} of {accepted} are on the record"));
+                }
+            }
+            let events = site.operator().events().await?.into_iter();
+            let events = events.filter(|recorded| !recorded.event.tells_of_coverage());
+            let events: Vec<_> = events.map(|recorded| (recorded.edge.to_string(), recorded.event)).collect();
+            let open = events.iter().filter(|(_, event)| event.phase != Phase::End).count();
+            if open == 0 { Ok(events) } else { Err(format!("{open} open")) }
         })
         .await;
-    events.sort_by_key(|event| event.begin);
-    [AWAKE, THRIFTY].map(|camera| events.iter().filter(|event| event.camera.as_str() == camera).cloned().collect())
+    events.sort_by_key(|(_, event)| event.begin);
+    events
+}
+
+fn by_camera(found: &[(String, Event)], edge: &str) -> [Vec<Event>; 2] {
+    [AWAKE, THRIFTY].map(|camera| {
+        let is_it = |(by, event): &&(String, Event)| by == edge && event.camera.as_str() == camera;
+        found.iter().filter(is_it).map(|(_, event)| event.clone()).collect()
+    })
 }
 
 /// The comparison says something only if one of them did idle.
-async fn idled(site: &Cluster) {
-    let [thrifty, awake] = [wakes(site, THRIFTY).await, wakes(site, AWAKE).await];
-    println!("woken {thrifty} times, and {awake} where it is always awake");
+async fn idled(site: &Cluster, edge: &str) {
+    let [thrifty, awake] = [wakes(site, edge, THRIFTY).await, wakes(site, edge, AWAKE).await];
+    println!("{edge}: woken {thrifty} times, and {awake} where it is always awake");
     assert!(thrifty >= 2.0 && awake == 0.0);
 }
 
-async fn wakes(site: &Cluster, camera: &str) -> f64 {
-    let counters = Counters::read(site, "yard").await.expect("it answers");
+async fn wakes(site: &Cluster, edge: &str, camera: &str) -> f64 {
+    let counters = Counters::read(site, edge).await.expect("it answers");
     counters.sum("watchtree_camera_wakes_total", &[&format!("camera=\"{camera}\"")])
 }
 

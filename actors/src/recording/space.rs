@@ -56,13 +56,16 @@ pub(super) struct Held {
 
 /// Why footage was deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub enum Reason {
     Age,
     Bytes,
     Free,
 }
 
 impl Reason {
+    #[cfg(test)]
+    pub const ALL: [Self; 3] = [Self::Age, Self::Bytes, Self::Free];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Age => "age",

@@ -21,6 +21,31 @@ const SEVERITIES: Values = &["low", "normal", "high", "critical"];
 
 const OUTCOMES: Values = &["ok", "shed", "expired", "failed"];
 
+const WAKES: Values = &["size", "motion", "light", "attention", "unseen", "opened"];
+
+/// By class of an actor of a camera: metric by camera, and its other label with its values.
+const COUNTED_OF_CAMERA_BY: &[(&str, &str, Option<Label>)] = &[
+    ("session", "watchtree_camera_source_failures_total", Some(("reason", SOURCE_FAULTS))),
+    ("session", "watchtree_camera_wakes_total", Some(("reason", WAKES))),
+    ("session", "watchtree_camera_unseen_total", Some(("label", &["blind", "unwatched"]))),
+    ("session", "watchtree_camera_frames_superseded_total", None),
+    ("session", "watchtree_camera_replayed_total", None),
+    ("session", "watchtree_camera_replayed_dropped_total", None),
+    ("session", "watchtree_camera_packets_lost_total", None),
+    ("watch", "watchtree_camera_motion_frames_total", None),
+    ("watch", "watchtree_camera_regions_total", None),
+    ("watch", "watchtree_camera_judged_total", Some(("by", &["size", "motion", "model"]))),
+    ("recorder", "watchtree_recording_written_bytes_total", None),
+    ("recorder", "watchtree_recording_takes_total", None),
+    ("recorder", "watchtree_recording_clips_total", None),
+    ("recorder", "watchtree_recording_lost_seconds_total", None),
+    ("recorder", "watchtree_recording_lost_units_total", None),
+];
+
+/// What recordings are kept for, and why they are deleted.
+const CLASSES: Values = &["continuous", "motion", "events"];
+const DELETED: Values = &["age", "bytes", "free"];
+
 /// By class of the actor that counts it: metric, and its one label with its values.
 const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("session", "watchtree_port_starts_total", Some(("class", &["watchtree-camera-port"]))),
@@ -63,6 +88,7 @@ const COUNTED_BY: &[(&str, &str, Option<Label>)] = &[
     ("gateway", "watchtree_telemetry_messages_total", None),
     ("fleet", "watchtree_fleet_history_restarts_total", None),
     ("desk", "watchtree_config_changes_total", Some(("result", &["applied", "refused"]))),
+    ("library", "watchtree_clip_http_bytes_total", None),
     // Every node has one.
     ("http", "watchtree_failures_unwritten_total", None),
     ("http", "watchtree_steered_total", Some(("act", &["restart", "park", "resume", "inject"]))),
@@ -88,7 +114,8 @@ pub(super) struct Zeros {
     actors: BTreeSet<&'static str>,
     ports: BTreeSet<&'static str>,
     mailboxes: BTreeSet<&'static str>,
-    cameras: BTreeSet<String>,
+    /// Of which camera which class.
+    cameras: BTreeSet<(String, &'static str)>,
 }
 
 impl Zeros {
@@ -108,24 +135,29 @@ impl Zeros {
                 mailbox(class);
             }
             if let Some(camera) = camera_of(path, class)
-                && self.cameras.insert(camera.to_owned())
+                && self.cameras.insert((camera.to_owned(), class))
             {
-                source(camera);
+                of_camera(camera, class);
             }
         }
     }
 }
 
-/// Of a session: the name of the tree that it stands in, as in `yard/cameras/door/session`.
+/// Of an actor of a camera: the name of the tree that it stands in, as in `yard/cameras/door/session`.
 fn camera_of<'a>(path: &'a str, class: &str) -> Option<&'a str> {
-    path.rsplit('/').nth(1).filter(|_| class == "session")
+    let counts = COUNTED_OF_CAMERA_BY.iter().any(|(by, ..)| *by == class);
+    path.rsplit('/').nth(1).filter(|_| counts)
 }
 
-fn source(camera: &str) {
-    for reason in SOURCE_FAULTS {
-        let camera = camera.to_owned();
-        metrics::counter!("watchtree_camera_source_failures_total", "camera" => camera, "reason" => *reason)
-            .increment(0);
+fn of_camera(camera: &str, class: &str) {
+    for (_, metric, label) in COUNTED_OF_CAMERA_BY.iter().filter(|(by, ..)| *by == class) {
+        let camera = || camera.to_owned();
+        match label {
+            None => metrics::counter!(*metric, "camera" => camera()).increment(0),
+            Some((label, values)) => values.iter().for_each(|value| {
+                metrics::counter!(*metric, "camera" => camera(), *label => *value).increment(0);
+            }),
+        }
     }
 }
 
@@ -187,7 +219,15 @@ fn counted_by(class: &str) {
             let _ = metrics::gauge!("watchtree_outbox_oldest_seconds");
         }
         "store" => drop(metrics::histogram!("watchtree_record_commit_seconds")),
+        "library" => library(),
         _ => {}
+    }
+}
+
+fn library() {
+    let _ = metrics::histogram!("watchtree_recording_recovered_seconds");
+    for (class, reason) in CLASSES.iter().flat_map(|class| DELETED.iter().map(move |reason| (*class, *reason))) {
+        metrics::counter!("watchtree_recording_deleted_bytes_total", "class" => class, "reason" => reason).increment(0);
     }
 }
 
@@ -205,12 +245,16 @@ fn link(upstream: &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::camera::gears::Why;
+    use crate::recording::rows::Class;
+    use crate::recording::space::Reason;
     use protocol::camera::SourceFault;
 
     #[test]
     fn what_is_prepared_is_described() {
         let described: BTreeSet<&str> = super::super::metric_names().collect();
-        let unknown: Vec<_> = COUNTED_BY.iter().filter(|(_, metric, _)| !described.contains(metric)).collect();
+        let all = COUNTED_BY.iter().chain(COUNTED_OF_CAMERA_BY);
+        let unknown: Vec<_> = all.filter(|(_, metric, _)| !described.contains(metric)).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
     }
 
@@ -221,14 +265,25 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_is_named_by_its_sessions_path() {
+    fn a_camera_is_named_by_the_path_of_its_actors() {
         assert_eq!(camera_of("yard/cameras/door/session", "session"), Some("door"));
-        assert_eq!(camera_of("yard/cameras/door/watch", "watch"), None);
+        assert_eq!(camera_of("yard/cameras/door/tracking", "tracking"), None);
     }
 
     #[test]
     fn severities_are_spelt_as_they_are_counted() {
         assert_eq!(SEVERITIES, protocol::Severity::ALL.map(protocol::Severity::as_str));
+    }
+
+    #[test]
+    fn classes_of_recordings_and_why_they_go_are_spelt_as_they_are_counted() {
+        assert_eq!(CLASSES, Class::ALL.map(Class::as_str));
+        assert_eq!(DELETED, Reason::ALL.map(Reason::as_str));
+    }
+
+    #[test]
+    fn why_a_camera_is_woken_is_spelt_as_it_is_counted() {
+        assert_eq!(WAKES, Why::ALL.map(Why::as_str));
     }
 
     #[test]

@@ -71,6 +71,14 @@ impl Teller {
         Self { camera, update_every, sinks, progress: None, open, best, disk_is_slow: false }
     }
 
+    /// Counts what may come: an increment that creates its series is seen by nobody.
+    pub(super) fn expect_zones<'a>(&self, zones: impl Iterator<Item = &'a str>) {
+        for zone in zones {
+            let (camera, zone) = (self.camera.to_string(), zone.to_owned());
+            metrics::counter!("watchtree_zone_entries_total", "camera" => camera, "zone" => zone).increment(0);
+        }
+    }
+
     pub(super) fn knows(&self, track: u64) -> bool {
         self.open.contains_key(&track)
     }

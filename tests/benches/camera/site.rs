@@ -69,6 +69,8 @@ pub struct Cost {
     pub ports_rss_kib: f64,
     /// Frames a second of each camera, on average.
     pub fps: f64,
+    /// How often one of the cameras left the idle gear.
+    pub wakes: f64,
 }
 
 pub async fn measure(site: &Cluster, window: Duration) -> Result<Cost, String> {
@@ -78,11 +80,15 @@ pub async fn measure(site: &Cluster, window: Duration) -> Result<Cost, String> {
         let of_ports = ports.iter().map(|port| process::cpu_time(*port)).sum::<Result<Duration, String>>()?;
         Ok((process::cpu_time(node)?, of_ports))
     };
-    let frames = async || Ok::<_, String>(Counters::read(site, EDGE).await?.sum("watchtree_camera_frames_total", &[]));
-    let (began, before, frames_before) = (Instant::now(), took()?, frames().await?);
+    let counted = async || {
+        let counters = Counters::read(site, EDGE).await?;
+        Ok::<_, String>(["frames", "wakes"].map(|what| counters.sum(&format!("watchtree_camera_{what}_total"), &[])))
+    };
+    let (began, counted_before) = (Instant::now(), counted().await?);
+    let before = took()?;
     tokio::time::sleep(window).await;
     let (after, lasted) = (took()?, began.elapsed().as_secs_f64());
-    let frames = frames().await? - frames_before;
+    let [frames, wakes] = counted().await?;
     let pct = |after: Duration, before: Duration| (after - before).as_secs_f64() * 100.0 / lasted;
     let ports_pct = pct(after.1, before.1);
     let rss = ports.iter().map(|port| process::rss_kib(*port)).sum::<Result<u64, String>>()?;
@@ -90,7 +96,8 @@ pub async fn measure(site: &Cluster, window: Duration) -> Result<Cost, String> {
         pct: pct(after.0, before.0) + ports_pct,
         ports_pct,
         ports_rss_kib: rss as f64,
-        fps: frames / lasted / ports.len().max(1) as f64,
+        fps: (frames - counted_before[0]) / lasted / ports.len().max(1) as f64,
+        wakes: wakes - counted_before[1],
     })
 }
 

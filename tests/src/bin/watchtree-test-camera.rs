@@ -12,7 +12,7 @@ use std::time::Duration;
 use tests::test_camera::encoder::{Codec, Origin, Recipe, Sound};
 use tests::test_camera::faults::Order;
 use tests::test_camera::scene::Scene;
-use tests::test_camera::squares::{LIFETIME_S_MIN, Schedule, Size};
+use tests::test_camera::squares::{Habits, LIFETIME_S_MIN, PAUSE_S_MIN, Schedule, Size};
 use tests::test_camera::{Fact, Login, Rhythm, Settings, TestCamera};
 
 #[derive(Debug, Parser)]
@@ -71,6 +71,9 @@ struct Args {
     /// How long a square stays in view, on average.
     #[arg(long, default_value_t = 8.0)]
     lifetime_s: f64,
+    /// How long nobody is in view between two squares of a lane, at least; and so long before the first.
+    #[arg(long, default_value_t = PAUSE_S_MIN)]
+    pause_s: f64,
     /// A scene starts again after so long.
     #[arg(long, default_value_t = 60.0)]
     length_s: f64,
@@ -134,6 +137,9 @@ impl Args {
         if self.lifetime_s < LIFETIME_S_MIN {
             bail!("--lifetime-s is {}; use {LIFETIME_S_MIN} or more", self.lifetime_s);
         }
+        if self.pause_s < PAUSE_S_MIN {
+            bail!("--pause-s is {}; use {PAUSE_S_MIN} or more", self.pause_s);
+        }
         let origin = match &self.file {
             Some(path) => Origin::File(path.clone()),
             None => Origin::Scene { scene: self.scene(), size: self.size, seed: self.seed },
@@ -172,7 +178,8 @@ impl Args {
         let length = Duration::from_secs_f64(self.length_s.max(1.0));
         match self.scene {
             SceneName::Squares => {
-                Scene::Squares(Schedule::new(self.seed, self.objects, self.lifetime_s, self.size, length))
+                let habits = Habits { lifetime_s: self.lifetime_s, pause_s: self.pause_s };
+                Scene::Squares(Schedule::new(self.seed, self.objects, habits, self.size, length))
             }
             SceneName::Still => Scene::Still { length },
             SceneName::Noise => Scene::Noise { length },

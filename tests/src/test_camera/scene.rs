@@ -183,12 +183,13 @@ fn ycbcr([r, g, b]: [u8; 3]) -> [u8; 3] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::squares::Habits;
     use super::*;
 
     const SIZE: Size = Size { width: 640, height: 360 };
 
     fn squares(seed: u64) -> (Schedule, Painter) {
-        let schedule = Schedule::new(seed, 3, 8.0, SIZE, Duration::from_secs(30));
+        let schedule = Schedule::new(seed, 3, Habits { lifetime_s: 8.0, pause_s: 2.0 }, SIZE, Duration::from_secs(30));
         (schedule.clone(), Painter::new(Scene::Squares(schedule), SIZE, seed))
     }
 

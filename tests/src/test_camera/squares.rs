@@ -20,7 +20,7 @@ const SPEED_WIDTHS_MAX: f64 = 0.15;
 pub const LIFETIME_S_MIN: f64 = 1.5;
 
 /// Between two visits of a lane, so that a tracker takes the second for a new one.
-const PAUSE_S_MIN: f64 = 2.0;
+pub const PAUSE_S_MIN: f64 = 2.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
@@ -91,6 +91,15 @@ pub struct Square {
     pub side: i64,
 }
 
+/// How a lane's squares come and go, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Habits {
+    /// In view, on average.
+    pub lifetime_s: f64,
+    /// Out of view, at least.
+    pub pause_s: f64,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     size: Size,
@@ -100,24 +109,26 @@ pub struct Schedule {
 
 impl Schedule {
     /// The same seed gives the same schedule. Nobody is in view when `length` ends, so it can start again.
-    pub fn new(seed: u64, objects: u32, lifetime_s: f64, size: Size, length: Duration) -> Self {
+    pub fn new(seed: u64, objects: u32, habits: Habits, size: Size, length: Duration) -> Self {
         let mut schedule = Self { size, length, visits: Vec::new() };
         let lanes = schedule.lanes().min(objects.max(1));
         for lane in 0..lanes {
             let mates: Vec<u32> = (lane..objects).step_by(lanes as usize).collect();
-            schedule.fill_lane(lane, &mates, lifetime_s.max(LIFETIME_S_MIN), &mut Rng::new(seed, u64::from(lane)));
+            schedule.fill_lane(lane, &mates, habits, &mut Rng::new(seed, u64::from(lane)));
         }
         schedule.visits.sort_by_key(|visit| visit.begin);
         schedule
     }
 
     /// One visit after the other, the lane's objects taking turns.
-    fn fill_lane(&mut self, lane: u32, mates: &[u32], lifetime_s: f64, rng: &mut Rng) {
+    fn fill_lane(&mut self, lane: u32, mates: &[u32], habits: Habits, rng: &mut Rng) {
         if mates.is_empty() {
             return;
         }
+        let lifetime_s = habits.lifetime_s.max(LIFETIME_S_MIN);
+        let pause_s = habits.pause_s.max(PAUSE_S_MIN);
         // The first comes soon, so that a short test need not wait.
-        let mut begin_s = 0.5 + 0.3 * lifetime_s * rng.unit();
+        let mut begin_s = pause_s - PAUSE_S_MIN + 0.5 + 0.3 * lifetime_s * rng.unit();
         let mut from_left = rng.unit() < 0.5;
         for object in mates.iter().copied().cycle() {
             let stay_s = lifetime_s * (0.7 + 0.6 * rng.unit());
@@ -132,7 +143,7 @@ impl Schedule {
             self.visits.push(Visit { object, colour, begin, end, lane, from_left, turns });
             // The next comes in over the other edge than this one left by.
             from_left = if turns { !from_left } else { from_left };
-            begin_s = end_s + PAUSE_S_MIN + 0.5 * lifetime_s * rng.unit();
+            begin_s = end_s + pause_s + 0.5 * lifetime_s * rng.unit();
         }
     }
 
@@ -216,7 +227,7 @@ mod tests {
     const SIZE: Size = Size { width: 640, height: 360 };
 
     fn schedule(seed: u64, objects: u32, lifetime_s: f64) -> Schedule {
-        Schedule::new(seed, objects, lifetime_s, SIZE, Duration::from_secs(60))
+        Schedule::new(seed, objects, Habits { lifetime_s, pause_s: PAUSE_S_MIN }, SIZE, Duration::from_secs(60))
     }
 
     fn every_frame() -> impl Iterator<Item = Duration> {

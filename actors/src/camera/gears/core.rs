@@ -32,6 +32,9 @@ pub enum Why {
 }
 
 impl Why {
+    #[cfg(test)]
+    pub const ALL: [Self; 6] = [Self::Size, Self::Motion, Self::Light, Self::Attention, Self::Unseen, Self::Opened];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Size => "size",
@@ -152,7 +155,7 @@ impl Core {
         }
         let calm = at.saturating_sub(self.active) >= self.settings.idle_after;
         let tells = !self.uses_sizes() || self.sizes.learnt();
-        if !self.idle && !learning && calm && tells && self.settings.mode == GearMode::Auto {
+        if !(self.idle || moving || learning) && calm && tells && self.settings.mode == GearMode::Auto {
             self.rest(at);
         }
     }

@@ -41,9 +41,14 @@ const DEVIATION_MIN: f32 = 0.10;
 /// Of the distance between the median and the 1st or 99th percentile: about six standard deviations.
 const SPREADS: f32 = 2.5;
 
-/// A false alarm has to be outdone by so much, and half of that is forgotten in so long.
-const FALSE_ALARM_FACTOR: f32 = 1.1;
+/// Of so many means the percentiles are worth half: what is seldom has hardly been seen.
+const HALF_KNOWN: f32 = 48.0;
+
+/// A false alarm has to be outdone by so much, and half of that is forgotten in so long: in twice the time after each
+/// further one, up to a limit. What comes too small for it still wakes the camera by a key frame.
+const FALSE_ALARM_FACTOR: f32 = 1.2;
 const FALSE_ALARM_HALVES: Duration = Duration::from_secs(600);
+const FALSE_ALARM_HALVES_MAX: Duration = Duration::from_secs(4 * 3600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
@@ -67,6 +72,8 @@ pub(super) struct Sizes {
     alarm: f32,
     /// How far off those were that turned out to be nothing, and when that was known.
     taught: (f32, Duration),
+    /// In which time half of that is forgotten.
+    halves: Duration,
 }
 
 impl Sizes {
@@ -80,6 +87,7 @@ impl Sizes {
             means: [None; SPANS.len()],
             alarm: 0.0,
             taught: (0.0, Duration::ZERO),
+            halves: FALSE_ALARM_HALVES / 2,
         }
     }
 
@@ -87,7 +95,7 @@ impl Sizes {
     pub(super) fn forget(&mut self) {
         (self.seen, self.since_key, self.means) = (0, 0, [None; SPANS.len()]);
         self.usual = Default::default();
-        self.taught = (0.0, Duration::ZERO);
+        (self.taught, self.halves) = ((0.0, Duration::ZERO), FALSE_ALARM_HALVES / 2);
     }
 
     pub(super) fn learnt(&self) -> bool {
@@ -144,11 +152,12 @@ impl Sizes {
     /// Nothing was to be seen after the last alarm.
     pub(super) fn was_false(&mut self, at: Duration) {
         self.taught = (self.tolerated(at).max(self.alarm * FALSE_ALARM_FACTOR), at);
+        self.halves = (self.halves * 2).min(FALSE_ALARM_HALVES_MAX);
     }
 
     fn tolerated(&self, at: Duration) -> f32 {
         let (off, since) = self.taught;
-        let halves = at.saturating_sub(since).as_secs_f32() / FALSE_ALARM_HALVES.as_secs_f32();
+        let halves = at.saturating_sub(since).as_secs_f32() / self.halves.as_secs_f32();
         (off * (-halves).exp2()).max(DEVIATION_MIN)
     }
 }
@@ -200,10 +209,11 @@ impl Usual {
     fn excess(&self, mean: f32, rise: f32, tolerated: f32) -> Option<f32> {
         let [low, median, high] = self.quantiles?;
         let off = mean - median;
+        let spreads = SPREADS * (1.0 + HALF_KNOWN / self.means.len() as f32);
         let limit = if off > 0.0 {
-            (SPREADS * (high - median)).max(tolerated.min(rise))
+            (spreads * (high - median)).max(tolerated.min(rise))
         } else {
-            (SPREADS * (median - low)).max(tolerated)
+            (spreads * (median - low)).max(tolerated)
         };
         (off.abs() > limit).then_some(off.abs())
     }
