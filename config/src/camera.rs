@@ -63,7 +63,7 @@ pub(crate) fn read(s: &mut Section) -> Option<Camera> {
     let detect = detect(s, source.as_ref(), login.as_ref());
     let frames_per_s = s.number("frames_per_s", FRAMES_PER_S);
     let width_range = FRAME_WIDTH_PX_MIN..=u64::from(FRAME_SIDE_PX_MAX);
-    let frame_width_px_max = s.int("frame_width_px_max", width_range, "").unwrap_or(960);
+    let frame_width_px_max = s.int("frame_width_px_max", width_range, "").unwrap_or(1280);
     let stall = s.millis("stall_ms", 1500, 100..=600_000);
     let model = s.text("model", "name a model of a gpu node, or remove it");
     let labels = read::labels(s);

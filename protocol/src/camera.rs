@@ -1,6 +1,9 @@
 //! What a node and its camera port say to each other.
 
+mod reports;
+
 use crate::codec::Blob;
+pub use reports::Reports;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -106,7 +109,7 @@ impl Source {
             transport: Transport::Tcp,
             allow: Allow::default(),
             frames_per_s: 5.0,
-            frame_width_px_max: 960,
+            frame_width_px_max: 1280,
             stall_ms: 1500,
             knock_ms: 0,
             every_frame: false,
@@ -141,6 +144,7 @@ pub enum Report {
         height: u32,
         decoder: String,
     },
+    /// Its pixels are a message of their own: [`Reports`].
     Frame(Frame),
     /// What the units after this are. First of all units, and again when it changes in mid-stream.
     Format(Format),

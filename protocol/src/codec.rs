@@ -39,6 +39,12 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     bytes
 }
 
+/// In place of what is in `bytes`, for who encodes many large messages: their room is asked for once.
+pub fn encode_into<T: Serialize>(message: &T, bytes: &mut Vec<u8>) {
+    bytes.clear();
+    encode_behind(message, bytes);
+}
+
 pub fn encode_record<T: Record>(record: &T) -> Vec<u8> {
     let mut bytes = encode(record);
     bytes[0] = RECORD_VERSION;
@@ -79,10 +85,10 @@ fn decode_of<T: DeserializeOwned, const LIMIT: usize>(due: u8, bytes: &[u8]) -> 
     }
     let config = bincode::config::standard();
     let decoded = if LIMIT <= MESSAGE_BYTES_MAX {
-        bincode::serde::decode_from_slice(body, config.with_limit::<COUNTED_BYTES_MAX>())
+        bincode::serde::borrow_decode_from_slice(body, config.with_limit::<COUNTED_BYTES_MAX>())
     } else {
         // From our own ports: pixels, and few numbers beside them.
-        bincode::serde::decode_from_slice(body, config.with_limit::<LIMIT>())
+        bincode::serde::borrow_decode_from_slice(body, config.with_limit::<LIMIT>())
     };
     let (message, used) = decoded.map_err(|e| CodecError::Garbled(e.to_string()))?;
     if used != body.len() {
@@ -122,7 +128,8 @@ impl<'de> Deserialize<'de> for Blob {
                 Ok(Blob(bytes))
             }
         }
-        d.deserialize_byte_buf(Bytes)
+        // Borrowed, they are copied once; owned, their place would be filled with zeros first.
+        d.deserialize_bytes(Bytes)
     }
 }
 

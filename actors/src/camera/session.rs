@@ -17,7 +17,9 @@ use super::gears::{Gearbox, Said, Why};
 use super::slot::Slot;
 use crate::recording::Footage;
 use checks::Course;
-use protocol::camera::{Figures, Format, Frame, Gear, Order, Report, Source, SourceFault, Stream, Unit, UnitSize};
+use protocol::camera::{
+    Figures, Format, Frame, Gear, Order, Report, Reports, Source, SourceFault, Stream, Unit, UnitSize,
+};
 use protocol::{CameraId, codec, limits};
 use pulse::Pulse;
 use std::time::Duration;
@@ -120,6 +122,7 @@ impl Session {
         let pulse = Pulse::new(&self.camera, source.gear);
         cx.waits(port.send(&codec::encode(&Order::Open(Box::new(source))))).await?;
         let mut life = Life { session: self, flow, course: Course::default(), figures: Figures::default(), pulse };
+        let mut reports = Reports::default();
         loop {
             let data = tokio::select! {
                 data = port.recv() => data?,
@@ -141,8 +144,8 @@ impl Session {
             let Some(data) = data else {
                 return Err(Failure::protocol("the camera port ended without saying why"));
             };
-            let report = codec::decode::<Report, { limits::PORT_MESSAGE_BYTES_MAX }>(&data);
-            let report = report.map_err(|error| Failure::protocol(format!("camera port: {error}")))?;
+            let report = reports.hear(data).map_err(|error| broke(error.to_string()))?;
+            let Some(report) = report else { continue };
             if let Some(end) = life.report(report, cx).map_err(broke)? {
                 cx.waits(port.stop(STOP_WITHIN)).await;
                 return Ok(end);

@@ -4,7 +4,7 @@
 //!   video ──▶ camera port ──▶ ───────┘
 
 use super::worker::LoadedModel;
-use protocol::camera::{Frame, Order, Report, Source};
+use protocol::camera::{Frame, Order, Report, Reports, Source};
 use protocol::codec::Blob;
 use protocol::model::{EngineKind, MockCost, ModelSpec, Picture};
 use protocol::{Detection, codec, limits};
@@ -58,10 +58,10 @@ impl Detect {
         let spec = PortSpec::new(&self.camera_port, limits::PORT_MESSAGE_BYTES_MAX);
         let mut port = Port::spawn(&spec, &Place::detached("detect")).await?;
         port.send(&codec::encode(&Order::Open(Box::new(every_frame_of(&path))))).await?;
+        let mut reports = Reports::default();
         loop {
             let Some(data) = port.recv().await? else { return Err(Failure::error("the camera port ended early")) };
-            let report: Report =
-                codec::decode::<_, { limits::PORT_MESSAGE_BYTES_MAX }>(&data).map_err(Failure::protocol)?;
+            let Some(report) = reports.hear(data).map_err(Failure::protocol)? else { continue };
             match report {
                 Report::Opened { .. } => {}
                 Report::Format(_) | Report::Unit(_) | Report::Size(_) | Report::Figures(_) => {}

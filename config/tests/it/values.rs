@@ -24,7 +24,7 @@ fn a_short_file_is_enough_and_the_rest_has_defaults() {
     let seconds = [edge.track.lost_after, edge.track.blind_after, edge.track.update_every].map(|span| span.as_secs());
     assert_eq!(seconds, [2, 10, 1]);
     let camera = &edge.cameras[0];
-    assert_eq!((camera.frame_width_px_max, camera.stall.as_millis(), camera.priority), (960, 1500, Priority::Normal));
+    assert_eq!((camera.frame_width_px_max, camera.stall.as_millis(), camera.priority), (1280, 1500, Priority::Normal));
     assert!(camera.login.is_none() && camera.labels.is_empty() && camera.model.is_none());
 }
 

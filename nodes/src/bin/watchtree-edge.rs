@@ -28,6 +28,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    launch::heaps::keeping();
     let cli = Cli::parse();
     match &cli.command {
         Some(Command::Join(args)) => return join::run(args, protocol::Role::Edge),

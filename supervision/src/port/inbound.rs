@@ -29,9 +29,10 @@ pub(super) struct Inbound<R> {
     payload_bytes_max: usize,
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
-    /// The frame whose head is here.
+    /// The frame whose head is here, as far as it has come.
     begun: Option<Frame>,
-    payload_bytes: usize,
+    /// So much of it is to come.
+    due_bytes: usize,
     /// Frames that came while a message was being sent: at most one message over the longest. When full,
     /// the port waits; if it reads nothing meanwhile, the send ends as a hang.
     early: VecDeque<Frame>,
@@ -46,7 +47,7 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
             head: [0; HEAD_BYTES],
             head_bytes: 0,
             begun: None,
-            payload_bytes: 0,
+            due_bytes: 0,
             early: VecDeque::new(),
             early_bytes: 0,
         }
@@ -63,12 +64,13 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
 
     async fn read_step(&mut self) -> Result<Option<Frame>, End> {
         let Some((kind, payload)) = &mut self.begun else { return self.read_head().await };
-        let read = self.from.read(&mut payload[self.payload_bytes..]).await;
+        // Not filled with zeros first: a picture is large.
+        let read = (&mut self.from).take(self.due_bytes as u64).read_buf(payload).await;
         match read {
             Ok(0) | Err(_) => return Err(End::Cut),
-            Ok(count) => self.payload_bytes += count,
+            Ok(count) => self.due_bytes -= count,
         }
-        if self.payload_bytes < payload.len() {
+        if self.due_bytes > 0 {
             return Ok(None);
         }
         let frame = (*kind, std::mem::take(payload));
@@ -90,11 +92,11 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
         }
         // A head that is refused stays, and is refused again.
         let (kind, length) = wire::parse_head(self.head, self.payload_bytes_max).map_err(End::Refused)?;
-        (self.head_bytes, self.payload_bytes) = (0, 0);
+        (self.head_bytes, self.due_bytes) = (0, length);
         if length == 0 {
             return Ok(Some((kind, Vec::new())));
         }
-        self.begun = Some((kind, vec![0; length]));
+        self.begun = Some((kind, Vec::with_capacity(length)));
         Ok(None)
     }
 

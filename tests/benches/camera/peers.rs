@@ -1,32 +1,45 @@
 //! What others cost on the same stream: ffmpeg and Debian's motion, one camera each.
+//!
+//! They run while an edge is measured: a machine that is slower for a while is so for all.
 
-use super::WINDOW;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tests::harness::process;
 
 /// Until it is connected and has its stride.
-const WARM_UP: Duration = Duration::from_secs(6);
+pub const WARM_UP: Duration = Duration::from_secs(6);
 /// It has not even connected if it took less.
 const WORKS_PCT: f64 = 0.3;
 
+/// Ends with this.
+pub struct Peer {
+    pub name: &'static str,
+    child: Child,
+    /// Its files.
+    _dir: tempfile::TempDir,
+}
+
+/// Both, on one stream.
+pub fn both(url: &str) -> Result<[Peer; 2], String> {
+    Ok([Peer::start("ffmpeg", url, ffmpeg)?, Peer::start("motion", url, motion)?])
+}
+
 /// Decodes to five frames a second of 640x360, as a recorder that looks at its cameras has it do.
-pub fn ffmpeg(url: &str) -> Result<f64, String> {
+fn ffmpeg(url: &str, _dir: &Path) -> Result<Command, String> {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-loglevel", "error", "-rtsp_transport", "tcp", "-i", url, "-an"]);
     command.args(["-vf", "fps=5,scale=640:360", "-pix_fmt", "yuv420p", "-f", "rawvideo", "-y", "/dev/null"]);
-    cost("ffmpeg", command)
+    Ok(command)
 }
 
 /// Decodes and detects, and writes neither pictures nor films.
-pub fn motion(url: &str) -> Result<f64, String> {
-    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
-    let config = dir.path().join("motion.conf");
-    std::fs::write(&config, motion_config(url, dir.path())).map_err(|e| e.to_string())?;
+fn motion(url: &str, dir: &Path) -> Result<Command, String> {
+    let config = dir.join("motion.conf");
+    std::fs::write(&config, motion_config(url, dir)).map_err(|e| e.to_string())?;
     let mut command = Command::new("motion");
     command.arg("-n").arg("-c").arg(&config);
-    cost("motion", command)
+    Ok(command)
 }
 
 fn motion_config(url: &str, dir: &Path) -> String {
@@ -38,28 +51,37 @@ fn motion_config(url: &str, dir: &Path) -> String {
     )
 }
 
-fn cost(name: &str, mut command: Command) -> Result<f64, String> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let child = command.spawn().map_err(|e| format!("{name} does not start ({e}): run `make setup`"))?;
-    let mut child = Ends(child);
-    std::thread::sleep(WARM_UP);
-    let (began, before) = (Instant::now(), process::cpu_time(child.0.id())?);
-    std::thread::sleep(WINDOW);
-    let took = process::cpu_time(child.0.id())? - before;
-    let pct = took.as_secs_f64() * 100.0 / began.elapsed().as_secs_f64();
-    match child.0.try_wait() {
-        Ok(Some(status)) => Err(format!("{name} ended: {status}")),
-        _ if pct < WORKS_PCT => Err(format!("{name} took {pct:.2} %: it is not connected")),
-        _ => Ok(pct),
+impl Peer {
+    fn start(
+        name: &'static str,
+        url: &str,
+        command: fn(&str, &Path) -> Result<Command, String>,
+    ) -> Result<Self, String> {
+        let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let mut command = command(url, dir.path())?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().map_err(|e| format!("{name} does not start ({e}): run `make setup`"))?;
+        Ok(Self { name, child, _dir: dir })
+    }
+
+    pub fn cpu_time(&self) -> Result<Duration, String> {
+        process::cpu_time(self.child.id())
+    }
+
+    /// In percent of a core, of which it took so much.
+    pub fn works(&mut self, pct: f64) -> Result<f64, String> {
+        let name = self.name;
+        match self.child.try_wait() {
+            Ok(Some(status)) => Err(format!("{name} ended: {status}")),
+            _ if pct < WORKS_PCT => Err(format!("{name} took {pct:.2} %: it is not connected")),
+            _ => Ok(pct),
+        }
     }
 }
 
-/// Ends with this.
-struct Ends(Child);
-
-impl Drop for Ends {
+impl Drop for Peer {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

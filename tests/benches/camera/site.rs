@@ -1,5 +1,6 @@
 //! An edge with cameras of one scene, and what its processes cost.
 
+use super::peers::{self, Peer};
 use std::time::{Duration, Instant};
 use tests::harness::{CameraServer, Cluster, Counters, Plan, process};
 
@@ -61,7 +62,7 @@ pub async fn edge(urls: &[String], toml: &str, gear: &str) -> Result<Cluster, St
 }
 
 /// In a window.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Cost {
     /// Of node and ports, in percent of a core.
     pub pct: f64,
@@ -74,31 +75,50 @@ pub struct Cost {
 }
 
 pub async fn measure(site: &Cluster, window: Duration) -> Result<Cost, String> {
+    Ok(measure_beside(site, window, &mut []).await?.0)
+}
+
+/// And what each of the peers took in the same window, in percent of a core.
+pub async fn measure_beside(site: &Cluster, window: Duration, peers: &mut [Peer]) -> Result<(Cost, Vec<f64>), String> {
     let node = site.node(EDGE).pid().ok_or("the edge does not run")?;
     let ports = site.node(EDGE).port_pids("watchtree-camera-port");
-    let took = || -> Result<(Duration, Duration), String> {
-        let of_ports = ports.iter().map(|port| process::cpu_time(*port)).sum::<Result<Duration, String>>()?;
-        Ok((process::cpu_time(node)?, of_ports))
-    };
-    let counted = async || {
-        let counters = Counters::read(site, EDGE).await?;
-        Ok::<_, String>(["frames", "wakes"].map(|what| counters.sum(&format!("watchtree_camera_{what}_total"), &[])))
-    };
-    let (began, counted_before) = (Instant::now(), counted().await?);
-    let before = took()?;
+    if !peers.is_empty() {
+        tokio::time::sleep(peers::WARM_UP).await;
+    }
+    let (began, counted) = (Instant::now(), count(site).await?);
+    let (before, peers_before) = (took(node, &ports)?, of_peers(peers)?);
     tokio::time::sleep(window).await;
-    let (after, lasted) = (took()?, began.elapsed().as_secs_f64());
-    let [frames, wakes] = counted().await?;
+    let (after, peers_after, lasted) = (took(node, &ports)?, of_peers(peers)?, began.elapsed().as_secs_f64());
+    let [frames, wakes] = count(site).await?;
     let pct = |after: Duration, before: Duration| (after - before).as_secs_f64() * 100.0 / lasted;
     let ports_pct = pct(after.1, before.1);
     let rss = ports.iter().map(|port| process::rss_kib(*port)).sum::<Result<u64, String>>()?;
-    Ok(Cost {
+    let cost = Cost {
         pct: pct(after.0, before.0) + ports_pct,
         ports_pct,
         ports_rss_kib: rss as f64,
-        fps: (frames - counted_before[0]) / lasted / ports.len().max(1) as f64,
-        wakes: wakes - counted_before[1],
-    })
+        fps: (frames - counted[0]) / lasted / ports.len().max(1) as f64,
+        wakes: wakes - counted[1],
+    };
+    let took = peers_after.into_iter().zip(peers_before).map(|(after, before)| pct(after, before));
+    let took = peers.iter_mut().zip(took).map(|(peer, pct)| peer.works(pct)).collect::<Result<_, String>>()?;
+    Ok((cost, took))
+}
+
+/// CPU time of the node, and of its ports.
+fn took(node: u32, ports: &[u32]) -> Result<(Duration, Duration), String> {
+    let of_ports = ports.iter().map(|port| process::cpu_time(*port)).sum::<Result<Duration, String>>()?;
+    Ok((process::cpu_time(node)?, of_ports))
+}
+
+fn of_peers(peers: &[Peer]) -> Result<Vec<Duration>, String> {
+    peers.iter().map(Peer::cpu_time).collect()
+}
+
+/// Frames that came, and how often a camera was woken.
+async fn count(site: &Cluster) -> Result<[f64; 2], String> {
+    let counters = Counters::read(site, EDGE).await?;
+    Ok(["frames", "wakes"].map(|what| counters.sum(&format!("watchtree_camera_{what}_total"), &[])))
 }
 
 pub fn node_rss_kib(site: &Cluster) -> Result<f64, String> {

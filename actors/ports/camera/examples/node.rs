@@ -5,8 +5,8 @@
 //! Prints how long each start took to its first frame.
 
 use anyhow::{Context, Result, bail};
-use protocol::camera::{Allow, Order, Report, Source};
-use protocol::codec::{decode, encode};
+use protocol::camera::{Allow, Order, Report, Reports, Source};
+use protocol::codec::encode;
 use protocol::limits::PORT_MESSAGE_BYTES_MAX;
 use std::time::{Duration, Instant};
 use supervision::{Place, Port, PortSpec};
@@ -39,8 +39,10 @@ async fn main() -> Result<()> {
 /// Two seconds of frames: when the first came, and the last's index.
 async fn frames(port: &mut Port, began: Instant) -> Result<(Duration, u64)> {
     let mut first = None;
+    let mut reports = Reports::default();
     while let Some(bytes) = port.recv().await.map_err(failed)? {
-        match decode::<Report, PORT_MESSAGE_BYTES_MAX>(&bytes)? {
+        let Some(report) = reports.hear(bytes)? else { continue };
+        match report {
             Report::Frame(frame) => {
                 let first = *first.get_or_insert_with(|| began.elapsed());
                 if began.elapsed() > first + Duration::from_secs(2) {

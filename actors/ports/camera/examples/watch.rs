@@ -63,7 +63,7 @@ fn gear() -> Result<Gear> {
     }
 }
 
-fn print(began: Instant, report: Report) -> std::io::Result<()> {
+fn print(began: Instant, report: &Report) -> std::io::Result<()> {
     let (now, ms) = (Timestamp::now().micros(), began.elapsed().as_millis());
     match report {
         Report::Frame(frame) => println!(
@@ -89,5 +89,5 @@ fn quiet() -> Result<Tell> {
         let mut bytes = vec![0; 1 << 20];
         while reads.read(&mut bytes).is_ok_and(|count| count > 0) {}
     });
-    Ok(Arc::new(move |report| (&writes).write_all(&encode(&report))))
+    Ok(Arc::new(move |report| (&writes).write_all(&encode(report))))
 }

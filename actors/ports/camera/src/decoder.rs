@@ -1,6 +1,9 @@
 //! The decoder: a pipeline of its own behind the source's, so that it can be replaced while the source runs on.
 //!
 //!   appsrc [▸ parse] ▸ decoder ─(throttle)─▶ videoscale ▸ capsfilter ▸ videoconvert ▸ appsink ─▶ outbox
+//!
+//! Where a whole number makes a picture as small as it is handed over, it passes unchanged and is made smaller when it is
+//! copied to the node.
 
 use crate::bell::{Bell, Half};
 use crate::format;
@@ -8,11 +11,12 @@ use crate::frames::Frames;
 use crate::gearbox::Held;
 use crate::outbox::{Outbox, Picture};
 use crate::parts::{Codec, make};
-use crate::scaling::handed_caps;
+use crate::scaling::{scaled_caps, shrink};
 use gstreamer as gst;
 use gstreamer::glib;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
+use gstreamer_video as gst_video;
 use protocol::camera::Source;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -163,8 +167,8 @@ fn watch(making: &Making, decoder: &gst::Element, size: &gst::Element) {
         if let Some(gst::EventView::Caps(caps)) = info.event().map(|event| event.view()) {
             if let Some((width, height)) = format::size(caps.caps()) {
                 frames.sized(width, height);
-                if let Some(size) = size.upgrade() {
-                    size.set_property("caps", handed_caps(&source, width, height));
+                if let Some((size, caps)) = size.upgrade().zip(scaled_caps(&source, caps.caps())) {
+                    size.set_property("caps", caps);
                 }
             }
         } else if let Some(buffer) = info.buffer()
@@ -178,13 +182,15 @@ fn watch(making: &Making, decoder: &gst::Element, size: &gst::Element) {
 
 fn sink(making: &Making, failed: Arc<AtomicBool>) -> gst_app::AppSink {
     let (frames, outbox, every_frame) = (making.frames.clone(), making.outbox.clone(), making.source.every_frame);
-    let ending = outbox.clone();
+    let (ending, source) = (outbox.clone(), making.source.clone());
     let callbacks = gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
             let time = sample.buffer().and_then(gst::BufferRef::pts).unwrap_or_default();
             if let Some(known) = frames.take(time) {
-                outbox.picture(Picture { known, sample }, every_frame || known.replayed);
+                let info = sample.caps().and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok());
+                let shrink = info.and_then(|info| shrink(&source, &info)).unwrap_or(1);
+                outbox.picture(Picture { known, shrink, sample }, every_frame || known.replayed);
             }
             Ok(gst::FlowSuccess::Ok)
         })
@@ -202,7 +208,19 @@ fn sink(making: &Making, failed: Arc<AtomicBool>) -> gst_app::AppSink {
         .callbacks(callbacks)
         .build();
     sink.set_enable_last_sample(false);
+    take_padding(&sink);
     sink
+}
+
+/// A decoder that pads its rows copies each picture for whoever does not say that it reads such rows.
+fn take_padding(sink: &gst_app::AppSink) {
+    let pad = sink.static_pad("sink").expect("a sink has one");
+    pad.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
+        let Some(query) = info.query_mut() else { return gst::PadProbeReturn::Ok };
+        let gst::QueryViewMut::Allocation(allocation) = query.view_mut() else { return gst::PadProbeReturn::Ok };
+        allocation.add_allocation_meta::<gst_video::VideoMeta>(None);
+        gst::PadProbeReturn::Handled
+    });
 }
 
 fn tune(decoder: &gst::Element) {

@@ -39,7 +39,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Tells the node; an error means that the node is gone.
-pub type Tell = Arc<dyn Fn(Report) -> io::Result<()> + Send + Sync>;
+pub type Tell = Arc<dyn Fn(&Report) -> io::Result<()> + Send + Sync>;
 
 /// A session's mouth towards its node; its ear is the bell. Cheap to clone.
 #[derive(Clone)]

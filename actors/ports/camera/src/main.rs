@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use protocol::camera::{Order, Report};
-use protocol::codec::{decode, encode};
+use protocol::codec::decode;
 use protocol::limits::MESSAGE_BYTES_MAX;
 use std::process::exit;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use supervision::port::child::{self, Listener, Speaker};
 use watchtree_camera_port::bell::{Bell, Wake, bell};
 use watchtree_camera_port::session::{self, End};
@@ -41,7 +41,11 @@ fn serve(speaker: &Speaker, mut listener: Listener) -> Result<()> {
     // From here on there is always something to do, if only to look whether the camera still sends.
     speaker.idle(false);
     let (telling, working) = (speaker.clone(), speaker.clone());
-    let tell = Arc::new(move |report| telling.send(&encode(&report)));
+    let room = Mutex::new(Vec::new());
+    let tell = Arc::new(move |report: &Report| {
+        let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
+        report.say(&mut room, |message| telling.send(message))
+    });
     let node = Node { tell, gets_on: Arc::new(move || working.progress()) };
     let last = match session::run(&source, &node, &bell, &wakes)? {
         End::Stopped => return Ok(()),
@@ -51,7 +55,7 @@ fn serve(speaker: &Speaker, mut listener: Listener) -> Result<()> {
             Report::Failed { fault: trouble.fault, text: trouble.text }
         }
     };
-    (node.tell)(last).context("the node does not hear how it ended")
+    (node.tell)(&last).context("the node does not hear how it ended")
 }
 
 /// Nothing follows the first order but gears, and the end of the session in whichever way it comes.

@@ -48,6 +48,8 @@ pub struct Parcel {
 /// A decoded picture as it waits.
 pub struct Picture {
     pub known: Known,
+    /// By which both sides are to become smaller.
+    pub shrink: u32,
     pub sample: gst::Sample,
 }
 
@@ -178,15 +180,20 @@ impl Outbox {
     }
 
     fn speak(&self, tell: &Tell) -> Result<(), SpeakError> {
+        let mut room = Vec::new();
         loop {
             let next = self.next();
             self.0.pace.step();
             match next {
                 Next::Finished => return Ok(()),
-                Next::Said(Said::Report(report)) => tell(report)?,
-                Next::Said(Said::Unit(parcel)) => tell(Report::Unit(unit(&parcel)?))?,
+                Next::Said(Said::Report(report)) => tell(&report)?,
+                Next::Said(Said::Unit(parcel)) => tell(&Report::Unit(unit(&parcel)?))?,
                 Next::Picture(picture) => {
-                    tell(Report::Frame(pixels::frame(&picture)?))?;
+                    let report = Report::Frame(pixels::frame(&picture, std::mem::take(&mut room))?);
+                    tell(&report)?;
+                    if let Report::Frame(frame) = report {
+                        room = frame.pixels.0;
+                    }
                     self.0.handed.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -332,6 +339,7 @@ mod tests {
         gst::init().expect("GStreamer is installed");
         let picture = |index, replayed| Picture {
             known: Known { index, pts_us: 0, captured_us: 0, replayed },
+            shrink: 1,
             sample: gst::Sample::builder().build(),
         };
         let outbox = Outbox(Arc::default());

@@ -1,14 +1,16 @@
 //! Pixels: a decoded picture as the node gets it, I420 without padding.
 
 use crate::outbox::{Picture, SpeakError};
+use crate::scaling::shrunk;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 use protocol::camera::Frame;
 use protocol::codec::Blob;
 
-pub fn frame(picture: &Picture) -> Result<Frame, SpeakError> {
-    let (sample, known) = (&picture.sample, picture.known);
+/// In `room`, so that its megabyte is not asked for anew each time.
+pub fn frame(picture: &Picture, room: Vec<u8>) -> Result<Frame, SpeakError> {
+    let (sample, known, shrink) = (&picture.sample, picture.known, picture.shrink);
     let buffer = sample.buffer().ok_or(SpeakError::Incomplete("pixels"))?;
     let info = sample.caps().and_then(|caps| gst_video::VideoInfo::from_caps(caps).ok());
     let info = info.ok_or(SpeakError::Incomplete("a format"))?;
@@ -19,15 +21,20 @@ pub fn frame(picture: &Picture) -> Result<Frame, SpeakError> {
         pts_us: known.pts_us,
         captured_us: known.captured_us,
         replayed: known.replayed,
-        width: info.width(),
-        height: info.height(),
-        pixels: Blob(unpadded(&picture)?),
+        width: info.width() / shrink,
+        height: info.height() / shrink,
+        pixels: Blob(unpadded(&picture, shrink, room)?),
     })
 }
 
-/// Y, U and V, each row without what the decoder pads it with.
-fn unpadded(picture: &gst_video::VideoFrameRef<&gst::BufferRef>) -> Result<Vec<u8>, SpeakError> {
-    let mut pixels = Vec::with_capacity(picture.info().size());
+/// Y, U and V, each row without what the decoder pads it with, both sides smaller by `shrink`.
+fn unpadded(
+    picture: &gst_video::VideoFrameRef<&gst::BufferRef>,
+    shrink: u32,
+    mut pixels: Vec<u8>,
+) -> Result<Vec<u8>, SpeakError> {
+    pixels.clear();
+    pixels.reserve(picture.info().size() / (shrink * shrink) as usize);
     for plane in 0..3u32 {
         let no_plane = SpeakError::Incomplete("all three planes");
         let Ok(data) = picture.plane_data(plane) else { return Err(no_plane) };
@@ -36,7 +43,9 @@ fn unpadded(picture: &gst_video::VideoFrameRef<&gst::BufferRef>) -> Result<Vec<u
         if stride < width || data.len() < stride * height.saturating_sub(1) + width {
             return Err(no_plane);
         }
-        if stride == width {
+        if shrink > 1 {
+            shrunk(data, stride, [width, height], shrink, &mut pixels);
+        } else if stride == width {
             pixels.extend_from_slice(&data[..width * height]);
         } else {
             data.chunks(stride).take(height).for_each(|row| pixels.extend_from_slice(&row[..width]));
@@ -66,7 +75,7 @@ mod tests {
             }
         }
         let picture = gst_video::VideoFrameRef::from_buffer_ref_readable(&buffer, &info).expect("readable");
-        let pixels = unpadded(&picture).expect("three planes");
+        let pixels = unpadded(&picture, 1, vec![9]).expect("three planes");
         assert_eq!(pixels.len(), protocol::frame::i420_bytes(5, 3).expect("a small frame"));
         assert_eq!(pixels, [vec![0; 15], vec![1; 6], vec![2; 6]].concat());
     }

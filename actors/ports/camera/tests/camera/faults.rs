@@ -1,7 +1,7 @@
 //! The program itself: whose fault it is that no picture comes, the source's or the port's own.
 
 use crate::support::{Watched, file, folder, next, opening, source, spec};
-use protocol::camera::SourceFault;
+use protocol::camera::{Reports, SourceFault};
 use std::net::TcpListener;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -55,7 +55,8 @@ async fn a_broken_installation_is_a_failure_of_the_port_that_says_what_to_instal
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_camera_is_told_by_the_port_and_is_no_hang() {
     let camera = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let mut watched = Watched { port: port_of_a_mute_camera(&camera, Duration::from_secs(4)).await };
+    let mut watched =
+        Watched { port: port_of_a_mute_camera(&camera, Duration::from_secs(4)).await, reports: Reports::default() };
     assert_eq!(watched.failed().await.0, SourceFault::Silent);
 }
 

@@ -2,8 +2,8 @@
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
-use protocol::camera::{Allow, Figures, Frame, Gear, Order, Report, Source, SourceFault, Unit};
-use protocol::codec::{decode, encode};
+use protocol::camera::{Allow, Figures, Frame, Gear, Order, Report, Reports, Source, SourceFault, Unit};
+use protocol::codec::encode;
 use protocol::limits::PORT_MESSAGE_BYTES_MAX;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,17 +39,22 @@ pub async fn next(port: &mut Port) -> Result<Option<Vec<u8>>, Failure> {
 /// A port whose reports are read.
 pub struct Watched {
     pub port: Port,
+    pub reports: Reports,
 }
 
 impl Watched {
     pub async fn open(source: Source) -> Self {
-        Self { port: opening(&spec(), source).await }
+        Self { port: opening(&spec(), source).await, reports: Reports::default() }
     }
 
     /// `None` when it has ended well.
     pub async fn report(&mut self) -> Option<Report> {
-        let bytes = next(&mut self.port).await.expect("the port lives")?;
-        Some(decode::<Report, PORT_MESSAGE_BYTES_MAX>(&bytes).expect("a report"))
+        loop {
+            let bytes = next(&mut self.port).await.expect("the port lives")?;
+            if let Some(report) = self.reports.hear(bytes).expect("a report") {
+                return Some(report);
+            }
+        }
     }
 
     pub async fn shift(&mut self, gear: Gear) {
