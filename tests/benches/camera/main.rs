@@ -198,7 +198,7 @@ async fn awake(count: usize) -> Result<Cost, String> {
 async fn passthrough(figures: &mut Figures) -> Result<(), String> {
     let cameras = Scene::Quiet.cameras("2", 1).await;
     let site = site::edge(&site::urls(&cameras, QUIET_CAMERAS), "gear = \"passthrough\"", "passthrough").await?;
-    let cost = measure(&site, WINDOW).await?;
+    let cost = measure(&site, QUIET_WINDOW).await?;
     figures.detail("passthrough_ports_pct", round(cost.ports_pct / QUIET_CAMERAS as f64));
     figures.put("passthrough_pct", cost.pct / QUIET_CAMERAS as f64);
     Ok(())
