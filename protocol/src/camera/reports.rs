@@ -2,7 +2,7 @@
 //!
 //!   port: report ──say──▶ [head], [pixels] ──hear──▶ report: node
 //!
-//! A picture is a megabyte, five times a second of each camera: in a message of their own its pixels are copied by nobody.
+//! A picture is a megabyte, five times a second of each camera: in a message of their own its pixels are copied neither into one nor out of it.
 
 use super::{Frame, Report};
 use crate::codec::{self, Blob, CodecError};

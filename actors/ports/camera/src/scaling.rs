@@ -5,7 +5,7 @@ use gstreamer_video as gst_video;
 use protocol::camera::Source;
 use protocol::limits::{FRAME_BYTES_MAX, FRAME_SIDE_PX_MAX};
 
-/// By which frames are made smaller as they are copied: that takes a third of what GStreamer takes for it.
+/// By which frames are made smaller as they are copied: a mean of whole pixels, and no other pass over the picture.
 const SHRINKS: [u32; 4] = [2, 3, 4, 6];
 
 /// Of what a frame's sides may be, for it to be made smaller by a whole number.
